@@ -1,0 +1,64 @@
+"""Kinds of layer: what each holds, computes and remembers.
+
+To add one: write `parts/<kind>.py` with a frozen record of dimensions and a PartKind at its foot, and name it in
+`KINDS` (docs/add-a-part.md). Families compose parts; engines turn what they remember into bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weigh.parts.attention import ATTENTION, Attention
+from weigh.parts.conv import CONV, Conv
+from weigh.parts.embedding import EMBEDDING, Embedding
+from weigh.parts.linear import LINEAR, Linear
+from weigh.parts.mlp import MLP, Mlp
+from weigh.parts.moe import MOE, Moe
+from weigh.parts.norm import NORM, Norm
+from weigh.types import Part, PartKind, Pass, Slot, State
+
+KINDS: tuple[PartKind[Any], ...] = (EMBEDDING, LINEAR, NORM, ATTENTION, MLP, MOE, CONV)
+
+__all__ = [
+    "KINDS",
+    "Attention",
+    "Conv",
+    "Embedding",
+    "Linear",
+    "Mlp",
+    "Moe",
+    "Norm",
+    "backward",
+    "forward",
+    "part",
+    "remembers",
+    "slots",
+]
+
+_BY_ID = {kind.id: kind for kind in KINDS}
+_BY_DIMENSIONS = {kind.dimensions: kind for kind in KINDS}
+
+
+def part(path: str, dimensions: Any, layer: int | None = None) -> Part:
+    """A Part of the kind that the dimensions belong to."""
+    return Part(_BY_DIMENSIONS[type(dimensions)].id, path, dimensions, layer)
+
+
+def slots(part: Part) -> tuple[Slot, ...]:
+    """The arrays that the part holds."""
+    return _BY_ID[part.kind].slots(part.dimensions)
+
+
+def forward(part: Part, step: Pass) -> int:
+    """FLOPs of one forward pass through the part."""
+    return _BY_ID[part.kind].forward(part.dimensions, step)
+
+
+def backward(part: Part, step: Pass) -> int:
+    """FLOPs of the backward pass through the part."""
+    return _BY_ID[part.kind].backward(part.dimensions, step)
+
+
+def remembers(part: Part) -> State | None:
+    """What the part keeps of the tokens that it has seen."""
+    return _BY_ID[part.kind].remembers(part.dimensions)

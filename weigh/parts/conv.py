@@ -1,0 +1,57 @@
+"""Two-dimensional convolution."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weigh.types import Pass, PartKind, Slot, State
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """`outputs` filters of `kernel` x `kernel` over `inputs` channels, giving `positions` points an image."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    positions: int
+    """Output height x width of one image."""
+    groups: int = 1
+    bias: bool = False
+    input_gradient: bool = True
+    """False for the first layer: nobody asks for the gradient of the image."""
+
+
+def slots(part: Conv) -> tuple[Slot, ...]:
+    """weight (outputs, inputs / groups, kernel, kernel), and bias (outputs) if there is one."""
+    shape = (part.outputs, part.inputs // part.groups, part.kernel, part.kernel)
+    weight = Slot("weight", shape, "conv")
+    return (weight, Slot("bias", (part.outputs,), "conv")) if part.bias else (weight,)
+
+
+def forward(part: Conv, step: Pass) -> int:
+    """2 x kernel^2 x inputs / groups x outputs at each output position of each image."""
+    filters = part.kernel**2 * part.inputs // part.groups * part.outputs
+    return 2 * filters * part.positions * step.tokens * step.batch
+
+
+def backward(part: Conv, step: Pass) -> int:
+    """The gradient of the weight, and that of the input unless nobody needs it: each as large as the forward."""
+    return (2 if part.input_gradient else 1) * forward(part, step)
+
+
+def remembers(_part: Conv) -> State | None:
+    """Nothing."""
+    return None
+
+
+CONV = PartKind(
+    id="conv",
+    dimensions=Conv,
+    slots=slots,
+    forward=forward,
+    backward=backward,
+    remembers=remembers,
+    source="https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html",
+    example=Conv(inputs=3, outputs=8, kernel=3, positions=16, bias=True),
+)
