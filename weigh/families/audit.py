@@ -1,0 +1,215 @@
+"""What a file holds against what its configuration promises: every tensor gets its role, every difference a line.
+
+With weights the count is that of the file; the promise says which role a tensor has, which are missing, of a
+wrong shape, stored although tied, or not promised at all. Without weights the promise itself is the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from weigh import parts
+from weigh.families import FAMILIES
+from weigh.families.names import stored
+from weigh.families.roles import is_buffer, layer_of, role_of
+from weigh.types import Family, Model, Part, Role, Slot, Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The part of a stored tensor that one slot fills. Counts are of parameters; None where unknown."""
+
+    role: Role
+    layer: int | None
+    parameters: int | None
+    """What it adds to the count: 0 for a tensor that is stored although tied."""
+    active: int | None
+    nbytes: int
+    frozen: bool = False
+    table: bool = False
+    """It is (part of) the input token table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A stored tensor with its shares."""
+
+    tensor: Tensor
+    shares: tuple[Share, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """A tensor that the configuration promises, and the slots that lie in it, in order."""
+
+    name: str
+    shape: tuple[int, ...]
+    slots: tuple[tuple[Part, Slot], ...]
+    optional: bool = False
+    """Tied: some writers store it, some do not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The holdings of a file, and how it differs from its configuration."""
+
+    holdings: tuple[Holding, ...]
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    wrong_shape: tuple[str, ...] = ()
+    stored_though_tied: tuple[str, ...] = ()
+
+    @property
+    def contradicts(self) -> bool:
+        """The file is not the model that the configuration describes."""
+        return bool(self.missing or self.wrong_shape)
+
+
+def audit(model: Model) -> Audit:
+    """Compare. Without a family, roles come from names and nothing can be missing."""
+    family = next((f for f in FAMILIES if f.id == model.family), None)
+    tensors = model.inventory.tensors
+    if family is None or not model.parts:
+        return Audit(tuple(Holding(tensor, (_by_name(tensor),)) for tensor in tensors))
+    dialect = model.inventory.dialect
+    promised = {_bare(family, promise.name): promise for promise in promises(model, family, dialect)}
+    holdings: list[Holding] = []
+    found: set[str] = set()
+    extra: list[str] = []
+    wrong: list[str] = []
+    doubled: list[str] = []
+    for tensor in tensors:
+        name = _bare(family, _modern(tensor.name) if dialect == "hf" else tensor.name)
+        promise = promised.get(name)
+        if promise is None:
+            share = _by_name(tensor)
+            if share.role != "buffer":
+                extra.append(tensor.name)
+            holdings.append(Holding(tensor, (share,)))
+            continue
+        found.add(name)
+        if promise.optional:
+            doubled.append(tensor.name)
+        if _essential(tensor.shape) != _essential(promise.shape):
+            wrong.append(f"{tensor.name} is {_shown(tensor.shape)} instead of {_shown(promise.shape)}")
+        holdings.append(Holding(tensor, tuple(_shares(tensor, promise))))
+    missing = [p.name for name, p in promised.items() if name not in found and not p.optional and not _is_buffer(p)]
+    return Audit(tuple(holdings), tuple(missing), tuple(extra), tuple(wrong), tuple(doubled))
+
+
+def promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
+    """The tensors that a file of this model in this dialect would hold, in the order of the parts."""
+    gathered: dict[str, list[tuple[Part, Slot, bool]]] = {}
+    for part in model.parts:
+        for slot in parts.slots(part):
+            named = stored(family, dialect, part, slot)
+            if named is not None:
+                gathered.setdefault(named[0], []).append((part, slot, named[1]))
+    for name, members in gathered.items():
+        slots = tuple((part, slot) for part, slot, _ in members)
+        shape = _joined([slot.shape for _, slot in slots])
+        if members[0][2]:
+            shape = shape[::-1]
+        optional = all(slot.tied for _, slot in slots)
+        if "{expert}" not in name:
+            yield Promise(name, shape, slots, optional)
+            continue
+        for expert in range(shape[0]):
+            yield Promise(name.replace("{expert}", str(expert)), shape[1:], slots, optional)
+
+
+def _joined(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
+    """Slots of one tensor lie behind each other along the outputs."""
+    if len(shapes) == 1:
+        return shapes[0]
+    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def _shares(tensor: Tensor, promise: Promise) -> Iterator[Share]:
+    """Divide a tensor over its slots by their parameters; the last one takes the rounding of the bytes."""
+    sizes = [prod(slot.shape) for _, slot in promise.slots]
+    whole = sum(sizes) or 1
+    count = tensor.parameters
+    used_bytes = used_count = 0
+    for position, ((part, slot), size) in enumerate(zip(promise.slots, sizes, strict=True)):
+        last = position == len(sizes) - 1
+        nbytes = tensor.nbytes - used_bytes if last else tensor.nbytes * size // whole
+        used_bytes += nbytes
+        held = None
+        if count is not None:
+            held = count - used_count if last else count * size // whole
+            used_count += held
+        yield _share(part, slot, held, nbytes)
+
+
+def _share(part: Part, slot: Slot, held: int | None, nbytes: int) -> Share:
+    count = 0 if slot.tied else held
+    active = count
+    if count and slot.experts:
+        used, experts = slot.experts
+        active = count * used // experts
+    return Share(slot.role, part.layer, count, active, nbytes, slot.frozen, part.path == "embedding")
+
+
+def _by_name(tensor: Tensor) -> Share:
+    role = role_of(tensor.name)
+    count = tensor.parameters
+    return Share(role, layer_of(tensor.name), count, count, tensor.nbytes, table=role == "embedding")
+
+
+def shares_of(model: Model, value_bits: int) -> Iterable[Share]:
+    """The shares of a model without weights, every value `value_bits` wide."""
+    for part in model.parts:
+        for slot in parts.slots(part):
+            held = prod(slot.shape)
+            yield _share(part, slot, held, 0 if slot.tied else held * value_bits // 8)
+
+
+_OLD = {".gamma": ".weight", ".beta": ".bias"}
+
+
+def _modern(name: str) -> str:
+    """Norms of the first BERT checkpoints were called gamma and beta."""
+    for old, new in _OLD.items():
+        if name.endswith(f"Norm{old}"):
+            return name.removesuffix(old) + new
+    return name
+
+
+def _bare(family: Family, name: str) -> str:
+    """Without the prefix that bare models leave out of their checkpoints."""
+    for prefix in family.prefixes:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def _essential(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Axes of length one carry nothing: some writers drop them."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _is_buffer(promise: Promise) -> bool:
+    return all(slot.role == "buffer" for _, slot in promise.slots)
+
+
+def _shown(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single value"
+
+
+def known_buffer(name: str) -> bool:
+    """Whether checkpoints are known to carry a tensor of this name along without training it."""
+    return is_buffer(name)
+
+
+def differences(found: Audit) -> Mapping[str, tuple[str, ...]]:
+    """The differences by kind, only the kinds that there are."""
+    kinds = {
+        "missing": found.missing,
+        "extra": found.extra,
+        "wrong_shape": found.wrong_shape,
+        "stored_though_tied": found.stored_though_tied,
+    }
+    return {kind: names for kind, names in kinds.items() if names}

@@ -1,0 +1,151 @@
+"""What decoder families share: reading the sizes, windows by layer, the head by class name, the assembly.
+
+A family file says how one layer is composed and which keys its class reads; this file puts layers together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from weigh.families.config import Config
+from weigh.parts import Attention, Embedding, Linear, Norm, part
+from weigh.types import Architecture, Part, WeighError
+
+LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes that every decoder has."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    vocabulary: int
+    context: int
+
+
+def rope_sizes(config: Config, *, kv_heads: int | None = None, head_dim: int | None = None) -> Sizes:
+    """Sizes under the keys that Llama introduced and most later classes took over.
+
+    `kv_heads` and `head_dim` are the defaults that the model type documents; None = as many KV heads as heads,
+    and width / heads. Source: transformers 5.23, models/llama/configuration_llama.py.
+    """
+    width = config.integer("hidden_size")
+    heads = config.integer("num_attention_heads")
+    groups = config.integer("num_key_value_heads", default=heads if kv_heads is None else kv_heads)
+    size = config.optional_integer("head_dim")
+    if size is None:
+        size = head_dim if head_dim is not None else config.divide(width, heads, "hidden_size / num_attention_heads")
+    config.divide(heads, groups, "num_attention_heads / num_key_value_heads")
+    return Sizes(
+        layers=config.layers("num_hidden_layers"),
+        width=width,
+        heads=heads,
+        kv_heads=groups,
+        head_dim=size,
+        hidden=config.integer("intermediate_size"),
+        vocabulary=config.integer("vocab_size"),
+        context=config.integer("max_position_embeddings", default=2048),
+    )
+
+
+def windows(config: Config, layers: int, sliding: Sequence[bool]) -> list[int | None]:
+    """The window of each layer: `layer_types` where the configuration has it, else the rule of the class.
+
+    `sliding[i]` says whether the class, left to itself, gives layer i a window.
+    """
+    types = config.words("layer_types", LAYER_TYPES)
+    if types is not None and len(types) != layers:
+        raise WeighError(
+            f"`layer_types` names {len(types)} layers, `num_hidden_layers` says {layers}",
+            rule="CONFIG-RANGE",
+            path=config.source or None,
+        )
+    chosen = [kind == "sliding_attention" for kind in types] if types is not None else list(sliding)
+    if not any(chosen):
+        return [None] * layers
+    size = config.optional_integer("sliding_window")
+    return [size if slides else None for slides in chosen]
+
+
+def grouped_attention(sizes: Sizes, **options: int | bool | None) -> Attention:
+    """Attention of these sizes; `options` are the other fields of `parts.attention.Attention`."""
+    return Attention(
+        width=sizes.width,
+        heads=sizes.heads,
+        kv_heads=sizes.kv_heads,
+        key_dim=sizes.head_dim,
+        value_dim=sizes.head_dim,
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def head(config: Config, stem: str, width: int, vocabulary: int, *, tied: bool, bias: bool = False) -> list[Part]:
+    """The layers behind the final norm that the class named first in `architectures` adds.
+
+    `stem` is what the classes' names begin with. Source: transformers 5.23, modeling_layers.py (the Generic*
+    classes) and the classes of each model's own file.
+    """
+    name = config.architecture()
+    causal = Linear(
+        width, vocabulary, bias=bias, role="head", tied="embedding.weight" if tied else "", positions="outputs"
+    )
+    if name is None:
+        config.warnings.append("the configuration names no `architectures`: taken as the causal language model")
+        return [part("head", causal)]
+    suffix = name[len(stem) :] if name.lower().startswith(stem.lower()) else None
+    if suffix in ("ForCausalLM", "LMHeadModel"):
+        return [part("head", causal)]
+    if suffix in ("Model", "TextModel"):
+        return []
+    if suffix == "ForSequenceClassification":
+        return [part("score", Linear(width, config.labels(), role="head", positions="one"))]
+    if suffix == "ForTokenClassification":
+        return [part("score", Linear(width, config.labels(), bias=True, role="head"))]
+    if suffix == "ForQuestionAnswering":
+        return [part("qa_outputs", Linear(width, 2, bias=True, role="head"))]
+    raise WeighError(
+        f"the class `{name}` is not understood for the model type `{config.values.get('model_type')}`",
+        rule="CONFIG-VARIANT",
+        path=config.source or None,
+        where="key architectures",
+        hint=f"understood are {stem}ForCausalLM, {stem}Model and the classification heads",
+    )
+
+
+def assemble(
+    config: Config,
+    sizes: Sizes,
+    layers: Iterable[Sequence[Part]],
+    *,
+    head: Sequence[Part],
+    final_norm: Norm | None,
+    before: Sequence[Part] = (),
+    after: Sequence[Part] = (),
+    embedding_width: int | None = None,
+    **more: int,
+) -> Architecture:
+    """Token table, what else stands before the layers, the layers, final norm, what stands behind it, head."""
+    parts = [part("embedding", Embedding(sizes.vocabulary, embedding_width or sizes.width)), *before]
+    for layer in layers:
+        parts.extend(layer)
+    if final_norm is not None:
+        parts.append(part("final_norm", final_norm))
+    parts += [*after, *head]
+    dimensions = {
+        "layers": sizes.layers,
+        "width": sizes.width,
+        "heads": sizes.heads,
+        "kv_heads": sizes.kv_heads,
+        "head_dim": sizes.head_dim,
+        "hidden": sizes.hidden,
+        "vocabulary": sizes.vocabulary,
+        "context": sizes.context,
+        **more,
+    }
+    return Architecture(tuple(parts), dimensions, tuple(config.warnings), tuple(config.assumed))

@@ -1,0 +1,149 @@
+"""Llama and its kin: rotary positions, root-mean-square norms, gated MLP, grouped attention.
+
+Model types here differ in biases, norms and windows only: llama, mistral, smollm3, olmo, olmo2, phi3.
+"""
+
+from __future__ import annotations
+
+from weigh.families.config import Config
+from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes, windows
+from weigh.families.names import GGML, LLAMA_HF, fused
+from weigh.parts import Attention, Mlp, Norm, part
+from weigh.types import Architecture, Family, Part
+
+STEMS = {
+    "llama": "Llama",
+    "mistral": "Mistral",
+    "smollm3": "SmolLM3",
+    "olmo": "Olmo",
+}
+
+
+def pre_norm_layer(sizes: Sizes, index: int, attention: Attention, mlp: Mlp, *, gain: bool = True) -> list[Part]:
+    """Norm, attention, norm, MLP: each block reads a normalised residual stream."""
+    norm = Norm(sizes.width, weight=gain)
+    return [
+        part("attention_norm", norm, index),
+        part("attention", attention, index),
+        part("mlp_norm", norm, index),
+        part("mlp", mlp, index),
+    ]
+
+
+def llama(config: Config) -> Architecture:
+    """llama, mistral, smollm3 and olmo.
+
+    Defaults: transformers 5.23, configuration_{llama,mistral,smollm3,olmo}.py. Mistral reads no bias keys and
+    documents 8 KV heads; SmolLM3 documents 4 and ties the head; OLMo's norms have no gain.
+    """
+    kind = str(config.values["model_type"])
+    sizes = rope_sizes(config, kv_heads={"mistral": 8, "smollm3": 4}.get(kind))
+    biased = kind != "mistral" and config.switch("attention_bias", default=False)
+    mlp_biased = kind in ("llama", "smollm3") and config.switch("mlp_bias", default=False)
+    window = _windows(config, kind, sizes)
+    bias = {"q_bias": biased, "k_bias": biased, "v_bias": biased, "o_bias": biased}
+    mlp = Mlp(sizes.width, sizes.hidden, gated=True, up_bias=mlp_biased, down_bias=mlp_biased)
+    layers = [
+        pre_norm_layer(sizes, i, grouped_attention(sizes, window=window[i], **bias), mlp, gain=kind != "olmo")
+        for i in range(sizes.layers)
+    ]
+    tied = config.switch("tie_word_embeddings", default=kind == "smollm3")
+    behind = head(config, STEMS[kind], sizes.width, sizes.vocabulary, tied=tied)
+    return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width, weight=kind != "olmo"))
+
+
+def _windows(config: Config, kind: str, sizes: Sizes) -> list[int | None]:
+    """Mistral slides in every layer unless `sliding_window` is null; SmolLM3 only where `use_sliding_window` says so."""
+    if kind == "mistral":
+        return [config.optional_integer("sliding_window")] * sizes.layers
+    if kind == "smollm3" and config.switch("use_sliding_window", default=False):
+        interval = config.integer("no_rope_layer_interval", default=4)
+        rotary = config.integers(
+            "no_rope_layers", default=[int((i + 1) % interval != 0) for i in range(sizes.layers)]
+        )
+        return windows(config, sizes.layers, [not has_rope for has_rope in rotary])
+    return [None] * sizes.layers
+
+
+def olmo2(config: Config) -> Architecture:
+    """OLMo 2: norms behind attention and MLP instead of before, and on whole queries and keys."""
+    sizes = rope_sizes(config)
+    biased = config.switch("attention_bias", default=False)
+    attention = grouped_attention(
+        sizes,
+        q_bias=biased,
+        k_bias=biased,
+        v_bias=biased,
+        o_bias=biased,
+        q_norm=sizes.heads * sizes.head_dim,
+        k_norm=sizes.kv_heads * sizes.head_dim,
+    )
+    layers = [
+        [
+            part("attention", attention, i),
+            part("attention_post_norm", Norm(sizes.width), i),
+            part("mlp", Mlp(sizes.width, sizes.hidden, gated=True), i),
+            part("mlp_post_norm", Norm(sizes.width), i),
+        ]
+        for i in range(sizes.layers)
+    ]
+    tied = config.switch("tie_word_embeddings", default=False)
+    behind = head(config, "Olmo2", sizes.width, sizes.vocabulary, tied=tied)
+    return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width))
+
+
+def phi3(config: Config) -> Architecture:
+    """Phi-3: Llama's layer with q, k, v in one matrix and gate and up in another."""
+    sizes = rope_sizes(config)
+    window = config.optional_integer("sliding_window")
+    attention = grouped_attention(sizes, window=window)
+    mlp = Mlp(sizes.width, sizes.hidden, gated=True)
+    layers = [pre_norm_layer(sizes, i, attention, mlp) for i in range(sizes.layers)]
+    tied = config.switch("tie_word_embeddings", default=False)
+    behind = head(config, "Phi3", sizes.width, sizes.vocabulary, tied=tied)
+    return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width))
+
+
+LLAMA = Family(
+    id="llama",
+    model_types=("llama", "mistral", "smollm3", "olmo"),
+    build=llama,
+    names={"hf": LLAMA_HF, "ggml": GGML},
+    prefixes=("model.",),
+    sources=("https://arxiv.org/abs/2302.13971", "https://arxiv.org/abs/2310.06825"),
+)
+
+OLMO2 = Family(
+    id="olmo2",
+    model_types=("olmo2",),
+    build=olmo2,
+    names={
+        "hf": {
+            **LLAMA_HF,
+            "attention_post_norm": "model.layers.{layer}.post_attention_layernorm",
+            "mlp_post_norm": "model.layers.{layer}.post_feedforward_layernorm",
+        },
+        "ggml": GGML,
+    },
+    prefixes=("model.",),
+    sources=("https://arxiv.org/abs/2501.00656",),
+)
+
+_QKV = ("attention.q", "attention.k", "attention.v")
+
+PHI3 = Family(
+    id="phi3",
+    model_types=("phi3",),
+    build=phi3,
+    names={
+        "hf": fused(
+            fused(LLAMA_HF, "model.layers.{layer}.self_attn.qkv_proj", *_QKV),
+            "model.layers.{layer}.mlp.gate_up_proj",
+            "mlp.gate",
+            "mlp.up",
+        ),
+        "ggml": fused(fused(GGML, "blk.{layer}.attn_qkv", *_QKV), "blk.{layer}.ffn_up", "mlp.gate", "mlp.up"),
+    },
+    prefixes=("model.",),
+    sources=("https://arxiv.org/abs/2404.14219",),
+)

@@ -1,0 +1,60 @@
+"""Roles and layers by the names of tensors: what is left where no family knows the architecture."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from weigh.types import Role
+
+_LAYER = re.compile(r"(?:^|[._/])(?:layers?|h|blocks?|blk|resblocks|stages?|encoder|decoder)[._/](\d+)(?=[._/]|$)")
+
+_PATTERNS: tuple[tuple[Role, str], ...] = (
+    ("buffer", r"inv_freq|position_ids|masked_bias|attn\.bias$|num_batches_tracked|running_(mean|var)|rope_f(reqs|actors)"),
+    ("mtp", r"(^|[._])mtp([._]|$)|nextn|eh_proj"),
+    ("vision", r"vision|visual|image_|^v\.|patch_embed"),
+    ("audio", r"audio|speech"),
+    ("ssm", r"(^|[._])(ssm|mamba|mixer|A_log|dt_proj|dt_bias|x_proj|time_mix|linear_attn)"),
+    ("norm", r"norm|(^|[._])ln(_|\d|[._]|$)"),
+    ("position", r"(wpe|position|pos)_?embd?|position_embeddings|embed_positions|(^|[._])wpe"),
+    ("shared_expert", r"shared_?expert|shexp"),
+    ("router", r"router|ffn_gate_inp|(mlp|moe|feed_forward)\.gate\."),
+    ("expert", r"experts?[._]|_exps"),
+    ("embedding", r"embed_tokens|token_embd|tok_embeddings|word_embeddings|(^|[._])wte|embed_in|(^|[._])embeddings?\."),
+    ("head", r"lm_head|embed_out|^output\.|^head\.|score\.|classifier"),
+    ("attention_q", r"q_proj|attn_q|query(?!_key)|q_lin|(^|[._])wq|q_a_proj|q_b_proj"),
+    ("attention_k", r"k_proj|attn_k|[._]key[._]|k_lin|(^|[._])wk"),
+    ("attention_v", r"v_proj|attn_v|[._]value[._]|v_lin|(^|[._])wv"),
+    ("attention_o", r"o_proj|out_proj|attn_output|attention\.dense|attention\.output|out_lin|(^|[._])wo"),
+    ("mlp_gate", r"gate_proj|ffn_gate|(^|[._])w1"),
+    ("mlp_up", r"up_proj|ffn_up|c_fc|fc1|fc_in|dense_h_to_4h|intermediate|lin1|(^|[._])w3"),
+    ("mlp_down", r"down_proj|ffn_down|mlp\.c_proj|fc2|fc_out|dense_4h_to_h|output\.dense|lin2|(^|[._])w2"),
+    ("conv", r"conv"),
+)  # fmt: skip
+_ANY = re.compile("|".join(f"(?P<r{i}>{pattern})" for i, (_, pattern) in enumerate(_PATTERNS)))
+_SEARCHES = tuple((role, re.compile(pattern)) for role, pattern in _PATTERNS)
+_NUMBERS = re.compile(r"\d+")
+
+
+def layer_of(name: str) -> int | None:
+    """Number of the layer in a tensor's name, if it tells one."""
+    found = _LAYER.search(name)
+    return int(found.group(1)) if found and len(found.group(1)) < 10 else None
+
+
+def role_of(name: str) -> Role:
+    """Role by the first pattern, in the order above, that occurs in the name; `unknown` where none does."""
+    return _role(_NUMBERS.sub("0", name))
+
+
+@lru_cache(maxsize=65536)
+def _role(name: str) -> Role:
+    """Names that differ in numbers only are looked at once."""
+    if _ANY.search(name) is None:
+        return "unknown"
+    return next(role for role, pattern in _SEARCHES if pattern.search(name))
+
+
+def is_buffer(name: str) -> bool:
+    """Whether the name is that of a buffer that checkpoints are known to carry along."""
+    return _SEARCHES[0][1].search(name) is not None
