@@ -89,6 +89,5 @@ def find(name: str) -> Inventory | None:
         format="catalogue",
         dialect="hf",
         configuration=found.configuration,
-        metadata={"name": found.name, "year": found.year},
-        warnings=found.notes,
+        metadata={"name": found.name, "year": found.year, "notes": found.notes},
     )

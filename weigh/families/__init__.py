@@ -18,7 +18,7 @@ from weigh.families.mixtral import MIXTRAL
 from weigh.families.opt import OPT
 from weigh.families.qwen import QWEN, QWEN_MOE
 from weigh.families.resnet import RESNET
-from weigh.types import Family
+from weigh.types import Family, Model
 
 FAMILIES: tuple[Family, ...] = (
     LLAMA,
@@ -45,3 +45,10 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 BY_MODEL_TYPE: dict[str, Family] = {kind: family for family in FAMILIES for kind in family.model_types}
+
+
+def family_of(model: Model) -> Family:
+    """The record of the model's family. Errors: the model's own refusal where it has no parts."""
+    if model.refusal is not None:
+        raise model.refusal
+    return next(family for family in FAMILIES if family.id == model.family)

@@ -101,6 +101,17 @@ def audit(model: Model) -> Audit:
 
 def promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
     """The tensors that a file of this model in this dialect would hold, in the order of the parts."""
+    for promise in stacked_promises(model, family, dialect):
+        if "{expert}" not in promise.name:
+            yield promise
+            continue
+        for expert in range(promise.shape[0]):
+            name = promise.name.replace("{expert}", str(expert))
+            yield Promise(name, promise.shape[1:], promise.slots, promise.optional)
+
+
+def stacked_promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
+    """The same, with the tensors of all experts as one: `{expert}` in its name, the experts its first axis."""
     gathered: dict[str, list[tuple[Part, Slot, bool]]] = {}
     for part in model.parts:
         for slot in parts.slots(part):
@@ -112,12 +123,7 @@ def promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
         shape = _joined([slot.shape for _, slot in slots])
         if members[0][2]:
             shape = shape[::-1]
-        optional = all(slot.tied for _, slot in slots)
-        if "{expert}" not in name:
-            yield Promise(name, shape, slots, optional)
-            continue
-        for expert in range(shape[0]):
-            yield Promise(name.replace("{expert}", str(expert)), shape[1:], slots, optional)
+        yield Promise(name, shape, slots, optional=all(slot.tied for _, slot in slots))
 
 
 def _joined(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:

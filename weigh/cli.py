@@ -1,0 +1,300 @@
+"""The command line: parse, call, print. It computes nothing.
+
+Every command is a function in `weigh/commands/` that gives plain data; here it gets its options, and its answer
+is printed as text, JSON (`--json`), CSV (`--csv`) or HTML (`--html FILE`). Standard output is data, everything
+else goes to standard error. Modules are imported when their command runs, so that `weigh --version` stays cheap.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from weigh import __version__
+from weigh.types import WeighError
+
+if TYPE_CHECKING:
+    from weigh.commands import Answer
+    from weigh.report.text import Page
+
+SUMMARY = "summary"
+
+
+class Weigh(click.Group):
+    """A first word that is a command is the command; any other is the model of the weigh-in."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = next((word for word in args if not word.startswith("-")), None)
+        if first is not None and first not in self.commands:
+            args = [SUMMARY, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=Weigh,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="\b\nExamples:\n  weigh SmolLM2-135M-Instruct.Q4_1.gguf\n  weigh gpt-3-175b --json\n"
+    "  weigh cost llama-3.1-8b --on rtx-4090 --weights q4_k_m\n  weigh explain kv-cache llama-3.1-8b --lang zh",
+)
+@click.version_option(__version__, prog_name="weigh")
+def cli() -> None:
+    """What is in a model's parameters, and what they cost: `weigh MODEL` prints the page that says it all.
+
+    MODEL is a file, a folder, a config.json or a name from `weigh catalogue`.
+    """
+
+
+# ------------------------------------------------------------------------------------------- shared options
+
+
+def output_options(*, rows: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """--json and --html on every command, --csv where the answer has rows."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        function = click.option("--html", "html", type=click.Path(dir_okay=False), help="Write a page that stands alone.")(
+            function
+        )
+        if rows:
+            function = click.option("--csv", "csv", is_flag=True, help="Print the rows as CSV.")(function)
+        return click.option("--json", "json", is_flag=True, help="Print a JSON document.")(function)
+
+    return decorate
+
+
+def emit(
+    answer: Answer,
+    page: Callable[[], Page],
+    *,
+    json: bool,
+    html: str | None = None,
+    csv: bool = False,
+    rows: str = "",
+) -> None:
+    """Print the answer in the form that was asked for; `rows` names the part of the result that has rows."""
+    if json:
+        from weigh.report.document import to_json
+
+        click.echo(to_json(answer.document()))
+    elif csv:
+        from weigh.report.document import to_csv
+
+        table: Sequence[Mapping[str, Any]] = answer.result[rows]
+        columns = [name for name, value in (table[0] if table else {}).items() if not isinstance(value, dict)]
+        click.echo(to_csv(table, columns), nl=False)
+    elif html:
+        from weigh.files import write_text
+        from weigh.report import text
+
+        write_text(Path(html), text.html(page()))
+        click.echo(f"wrote {html}", err=True)
+    else:
+        from weigh.report import text
+
+        text.write(page())
+
+
+def workload_options(function: Callable[..., None]) -> Callable[..., None]:
+    """What is asked of the model, and in which form it runs."""
+    options = (
+        click.option("--on", "on", default="this", metavar="DEVICE", help="Device, `h100x8`, `8GB`, or this machine."),
+        click.option("--engine", default="llama.cpp", show_default=True, help="Runtime."),
+        click.option("--context", type=click.IntRange(1), help="Tokens a sequence that room is made for."),
+        click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Sequences at once."),
+        click.option("--prompt", type=click.IntRange(1), default=512, show_default=True, help="Tokens in."),
+        click.option("--output", type=click.IntRange(1), default=128, show_default=True, help="Tokens out."),
+        click.option("--weights", metavar="CODEC|RECIPE", help="As if stored so; by default as it is."),
+        click.option("--kv", default="f16", show_default=True, metavar="CODEC", help="Codec of the KV cache."),
+        click.option("--why", is_flag=True, help="Print how each number came about."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+# ------------------------------------------------------------------------------------------------ commands
+
+
+@cli.command(SUMMARY, hidden=True)
+@click.argument("model")
+@workload_options
+@output_options(rows=False)
+def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any) -> None:
+    """The weigh-in: everything that matters about MODEL, for one machine."""
+    from weigh.commands import summary as command
+
+    answer = command.run(model, **workload)
+    from weigh.report import weigh_in
+
+    emit(answer, lambda: weigh_in.page(answer, why=why), json=json, html=html)
+
+
+@cli.command(epilog="\b\nExamples:\n  weigh show bert-large\n  weigh show mixtral-8x7b --json\n  weigh show gpt2 --tensors --csv")
+@click.argument("model")
+@click.option("--tensors", is_flag=True, help="List every tensor.")
+@output_options(rows=True)
+def show(model: str, tensors: bool, json: bool, csv: bool, html: str | None) -> None:
+    """The inventory of MODEL by role, layer, codec and tensor."""
+    from weigh.commands import show as command
+
+    answer = command.run(model, tensors=tensors or csv)
+
+    def page() -> Page:
+        from weigh.report import inventory
+
+        return inventory.page(answer.result, answer.warnings)
+
+    emit(answer, page, json=json, html=html, csv=csv, rows="tensors")
+
+
+@cli.command(
+    epilog="\b\nExamples:\n  weigh cost llama-3.1-8b --on rtx-4090 --weights q4_k_m --context 8192\n"
+    "  weigh cost mixtral-8x7b --on h100x2 --why\n  weigh cost gpt2 --on 8GB --require-fit --json"
+)
+@click.argument("model")
+@workload_options
+@click.option("--require-fit", is_flag=True, help="Exit with 1 unless it fits for certain.")
+@output_options(rows=False)
+def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool, **workload: Any) -> None:
+    """Memory, compute, time, money and energy to run MODEL on a device."""
+    from weigh.commands import cost as command
+
+    answer = command.run(model, **workload)
+
+    def page() -> Page:
+        from weigh.report import bill
+
+        return bill.page(answer, why=why)
+
+    emit(answer, page, json=json, html=html)
+    if require_fit and answer.result["fits"] != "yes":
+        raise WeighError(
+            f"it does not fit for certain: fits = {answer.result['fits']}",
+            rule="FIT-REQUIRED",
+            hint=answer.result["advice"],
+            exit_code=1,
+        )
+
+
+@cli.command(epilog="\b\nExamples:\n  weigh devices --class consumer --min-memory 16GB\n  weigh devices h100 --why\n  weigh devices --this")
+@click.argument("search", required=False)
+@click.option("--class", "kind", help="datacenter, consumer, workstation, apple, tpu, desktop, laptop, edge, phone.")
+@click.option("--vendor", help="Only of this vendor.")
+@click.option("--min-memory", "minimum_memory", metavar="SIZE", help="With at least this memory.")
+@click.option("--this", "this", is_flag=True, help="This machine, as detected.")
+@click.option("--why", is_flag=True, help="Print the words and the source of every number.")
+@output_options(rows=True)
+def devices(json: bool, csv: bool, html: str | None, why: bool, **filters: Any) -> None:
+    """The devices known, with the source of every number."""
+    from weigh.commands import Answer
+    from weigh.commands import devices as command
+
+    found = command.run(**filters)
+    answer = Answer("devices", filters, {k: found[k] for k in ("devices", "this")}, list(found["warnings"]))
+
+    def page() -> Page:
+        from weigh.report import registries
+
+        return registries.devices(answer, why=why)
+
+    emit(answer, page, json=json, html=html, csv=csv, rows="devices")
+
+
+def registry(name: str, description: str) -> None:
+    """A command that lists a registry: `commands/<name>.py` gives the rows, `report/registries.py` the page."""
+
+    @click.argument("search", required=False)
+    @output_options(rows=True)
+    def command(search: str | None, json: bool, csv: bool, html: str | None) -> None:
+        from importlib import import_module
+
+        answer: Answer = import_module(f"weigh.commands.{name}").run(search)
+
+        def page() -> Page:
+            from weigh.report import registries
+
+            listed: Page = getattr(registries, name)(answer)
+            return listed
+
+        rows = next(key for key, value in answer.result.items() if isinstance(value, list))
+        emit(answer, page, json=json, html=html, csv=csv, rows=rows)
+
+    cli.command(name, help=description, epilog=f"\b\nExamples:\n  weigh {name}\n  weigh {name} --json")(command)
+
+
+registry("codecs", "The types in which parameters are stored, with their exact size.")
+registry("families", "The architectures that are understood.")
+registry("engines", "The runtimes whose memory and speed are modelled.")
+registry("recipes", "The mixes of codecs that runtimes really produce.")
+registry("catalogue", "The known models: our count beside the published one.")
+
+
+@cli.command(epilog="\b\nExamples:\n  weigh explain quantization\n  weigh explain kv-cache gpt2\n  weigh explain 量化 --lang zh")
+@click.argument("term", required=False)
+@click.argument("model", required=False)
+@click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language.")
+@output_options(rows=False)
+def explain(term: str | None, model: str | None, lang: str, json: bool, html: str | None) -> None:
+    """A term of the field in plain words, worked through for MODEL; all terms where none is named."""
+    from weigh.commands import explain as command
+
+    answer = command.run(term, model, language=lang)
+
+    def page() -> Page:
+        from weigh.report import glossary
+
+        return glossary.page(answer)
+
+    emit(answer, page, json=json, html=html)
+
+
+# ------------------------------------------------------------------------------------------------- the edge
+
+
+def main() -> None:
+    """Run, and turn every outcome into one style of message and an exit code."""
+    json = "--json" in sys.argv[1:]
+    if hasattr(sys.stdout, "reconfigure"):
+        # A terminal that cannot show a character gets its escape instead of a crash.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        cli.main(standalone_mode=False)
+    except click.UsageError as error:
+        where = f"`{error.ctx.command_path} --help` shows how" if error.ctx else ""
+        _fail(WeighError(error.format_message(), rule="USAGE", hint=where, exit_code=2), json=json)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except WeighError as error:
+        _fail(error, json=json)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader went away (`| head`): nothing is wrong, and Python must not complain again while closing.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as bug:  # noqa: BLE001 - the outermost edge: a bug of ours is said in the style of all errors
+        if os.environ.get("WEIGH_DEBUG") == "1":
+            raise
+        report = WeighError(
+            f"a bug in weigh: {type(bug).__name__}: {bug}",
+            rule="BUG",
+            hint="WEIGH_DEBUG=1 shows where; please report it with the command",
+            exit_code=70,
+        )
+        _fail(report, json=json)
+
+
+def _fail(error: WeighError, *, json: bool) -> None:
+    if json:
+        from weigh.report.document import error_document, to_json
+
+        click.echo(to_json(error_document(error)), err=True)
+    else:
+        from weigh.report.errors import lines
+
+        click.echo("\n".join(lines(error)), err=True)
+    sys.exit(error.exit_code)

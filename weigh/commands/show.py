@@ -1,0 +1,114 @@
+"""`weigh show`: the inventory of a model by role, layer, codec and tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weigh.commands import Answer
+from weigh.commands.source import load
+from weigh.cost.params import Counts, count
+from weigh.families import family_of
+from weigh.families.audit import Audit, differences, promises
+from weigh.types import Limits, Model
+
+
+def run(name: str, *, tensors: bool = False, limits: Limits | None = None) -> Answer:
+    """Counts as plain integers; with `tensors` a row for each tensor."""
+    model = load(name, limits)
+    counts = count(model)
+    result = describe(model, counts)
+    if tensors:
+        result["tensors"] = tensor_rows(model, counts)
+    warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
+    return Answer("show", {"model": name, "tensors": tensors}, result, warnings)
+
+
+def describe(model: Model, counts: Counts) -> dict[str, Any]:
+    """The result of `show` without the tensors."""
+    inventory = model.inventory
+    return {
+        "source": inventory.source,
+        "format": inventory.format,
+        "family": model.family,
+        "model_type": model.model_type,
+        "architecture": _first_class(model),
+        "dimensions": dict(model.dimensions),
+        "parameters": {
+            "total": counts.total,
+            "active": counts.active,
+            "active_without_embedding": counts.active_without_embedding,
+            "active_without_embedding_and_head": counts.active_without_embedding_and_head,
+            "embedding": counts.embedding,
+            "trainable": counts.trainable,
+            "mtp": counts.mtp,
+            "buffers": counts.buffers,
+            "by_role": {
+                role: {"parameters": tally.parameters, "bytes": tally.bytes}
+                for role, tally in sorted(counts.by_role.items())
+            },
+            "by_layer": [
+                {"layer": layer, "parameters": tally.parameters, "bytes": tally.bytes}
+                for layer, tally in counts.by_layer.items()
+            ],
+        },
+        "bytes": counts.bytes,
+        "file_bytes": sum(size for _, size in inventory.files) if inventory.tensors else None,
+        "bits_per_parameter": counts.bits_per_parameter,
+        "codecs": counts.codecs,
+        "audit": _audited(counts.audit),
+        "assumed": list(model.assumptions),
+    }
+
+
+def _first_class(model: Model) -> str | None:
+    names = (model.inventory.configuration or {}).get("architectures")
+    return str(names[0]) if isinstance(names, list | tuple) and names else None
+
+
+def _audited(found: Audit | None) -> dict[str, list[str]] | None:
+    if found is None:
+        return None
+    return {kind: list(names) for kind, names in differences(found).items()}
+
+
+def tensor_rows(model: Model, counts: Counts) -> list[dict[str, Any]]:
+    """A row for each stored tensor; from a configuration alone, for each that a file of it would hold."""
+    if counts.audit is not None:
+        return [
+            {
+                "name": holding.tensor.name,
+                "shape": list(holding.tensor.shape),
+                "codec": holding.tensor.codec,
+                "parameters": holding.tensor.parameters,
+                "bytes": holding.tensor.nbytes,
+                "role": holding.shares[0].role,
+                "layer": holding.shares[0].layer,
+            }
+            for holding in counts.audit.holdings
+        ]
+    return _promised_rows(model, counts)
+
+
+def _promised_rows(model: Model, counts: Counts) -> list[dict[str, Any]]:
+    codec, total = next(iter(counts.codecs.items()))
+    width = total["bytes"] // total["parameters"] if total["parameters"] else 0
+    rows = []
+    for promise in promises(model, family_of(model), "hf"):
+        if promise.optional:
+            continue
+        values = 1
+        for size in promise.shape:
+            values *= size
+        part, slot = promise.slots[0]
+        rows.append(
+            {
+                "name": promise.name,
+                "shape": list(promise.shape),
+                "codec": codec,
+                "parameters": values,
+                "bytes": values * width,
+                "role": slot.role,
+                "layer": part.layer,
+            }
+        )
+    return rows

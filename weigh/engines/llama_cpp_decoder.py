@@ -1,0 +1,351 @@
+"""The graph that llama.cpp builds for a decoder, told from the tensors that its layers have.
+
+llama.cpp has one graph builder per architecture, but nearly all of them put the same pieces together, and which
+pieces a layer has shows in its tensors: norms of queries and keys, biases, joined query-key-value matrices, gates,
+experts. What does not show (scaled queries, soft caps, layer norms without bias) is in `TRAITS`. To support an
+architecture that differs only there, add a row; `EXACT` names those that were compared with llama.cpp.
+
+Source: llama.cpp as packed in xllamacpp 2026.10.11549: src/llama-graph.cpp, src/llama-kv-cache.cpp and
+src/models/{llama,qwen2,qwen3,qwen3moe,gemma2,gemma3,gpt2,phi3}.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from weigh.engines.llama_cpp_graph import Array, Graph, apply, given, like, matmul, store, view, weight
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What an architecture does that its tensors do not show."""
+
+    scaled_queries: bool = False
+    """Queries are scaled before attention instead of inside it."""
+    scaled_embedding: Literal["", "all", "tokens"] = ""
+    """All rows by one factor, or each row by a factor of its own (given as input)."""
+    rotary: bool = True
+    layer_norm: bool = False
+    """Mean and variance; a norm with a bias is one in any case."""
+    attention_cap: bool = False
+    """Scores pass through a scaled tanh, where flash attention is off."""
+    final_cap: bool = False
+    """So do the logits."""
+    norms_expert_weights: bool = True
+
+
+TRAITS: Mapping[str, Traits] = {
+    "gemma": Traits(scaled_embedding="all", scaled_queries=True),
+    "gemma2": Traits(scaled_embedding="all", scaled_queries=True, attention_cap=True, final_cap=True),
+    "gemma3": Traits(scaled_embedding="tokens", scaled_queries=True),
+    "phi3": Traits(scaled_queries=True),
+    "gpt2": Traits(rotary=False, layer_norm=True),
+    "starcoder": Traits(rotary=False, layer_norm=True),
+    "starcoder2": Traits(layer_norm=True),
+    "qwen2moe": Traits(norms_expert_weights=False),
+}
+"""By ggml architecture; every other one has the defaults."""
+
+EXACT = frozenset({"llama", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "gpt2", "phi3"})
+"""Architectures whose predicted compute buffer was found equal to llama.cpp's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One decoder layer as its attention and its tensors describe it."""
+
+    heads: int
+    kv_heads: int
+    key_width: int
+    value_width: int
+    tensors: Mapping[str, Shape]
+    """Name without `blk.N.`, such as `attn_q.weight`, to shape with the outputs first."""
+    windowed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder:
+    """A decoder in llama.cpp's terms."""
+
+    architecture: str
+    layers: tuple[Layer, ...]
+    width: int
+    vocabulary: int
+    tensors: Mapping[str, Shape]
+    """Those outside the layers: `token_embd.weight`, `output.bias`, ..."""
+    experts_used: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One reserved graph."""
+
+    tokens: int
+    """Of the micro-batch, all sequences together."""
+    streams: int
+    """Separate caches: the number of sequences, or 1 where they share one."""
+    outputs: int
+    """Tokens whose logits are wanted."""
+    cells: int
+    """Of the full cache, a stream."""
+    window_cells: int
+    flash: bool
+    rotate_keys: int = 0
+    """Size of the rotation applied to keys (and queries) before they are quantized; 0 = none."""
+    rotate_values: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Arrays written before each run, shared by all layers; indexed by whether the layer has a window."""
+
+    positions: Array
+    key_places: tuple[Array, Array]
+    value_places: tuple[Array, Array]
+    masks: tuple[Array, Array]
+    rotate_keys: tuple[Array | None, Array | None]
+    rotate_values: tuple[Array | None, Array | None]
+
+
+def decoder_graph(decoder: Decoder, run: Run) -> Graph:
+    """All operations of one forward pass over a micro-batch, in llama.cpp's order."""
+    traits = TRAITS.get(decoder.architecture, Traits())
+    graph = Graph()
+    stream = _embedding(graph, decoder, traits, run)
+    inputs = _inputs(decoder, run)
+    wanted = given(run.outputs)
+    if "position_embd.weight" in decoder.tensors:
+        table = weight(decoder.width, decoder.tensors["position_embd.weight"][0])
+        stream = like("add", stream, apply("get_rows", (decoder.width, run.tokens), table, inputs.positions))
+    for number, layer in enumerate(decoder.layers):
+        last = number == len(decoder.layers) - 1
+        stream = _layer(graph, decoder, layer, traits, run, inputs, stream, wanted if last else None)
+    stream = _norm(stream, decoder.tensors, "output_norm", traits)
+    stream.output = True
+    logits = matmul(weight(decoder.width, decoder.vocabulary), stream)
+    if "output.bias" in decoder.tensors:
+        logits = like("add", logits, weight(decoder.vocabulary))
+    if traits.final_cap:
+        logits = _cap(logits)
+    logits.output = True
+    graph.expand(logits)
+    return graph
+
+
+def _embedding(graph: Graph, decoder: Decoder, traits: Traits, run: Run) -> Array:
+    """Three ways in (ids, vectors, a mix of both): the graph holds all of them, so that it never changes."""
+    table = weight(decoder.width, decoder.vocabulary)
+    rows = (decoder.width, run.tokens)
+    by_id = graph.expand(apply("get_rows", rows, table, given(run.tokens)))
+    mixed = graph.expand(apply("get_rows", rows, table, given(run.tokens)))
+    graph.expand(given(*rows))
+    copy = like("dup", given(*rows))
+    graph.expand(store(copy, mixed, given(run.tokens, item_bytes=8)))
+    stream = by_id
+    if traits.scaled_embedding == "tokens":
+        stream = graph.expand(like("mul", stream, given(1, run.tokens)))
+    if traits.scaled_embedding == "all":
+        stream = like("scale", stream)
+    return stream
+
+
+def _inputs(decoder: Decoder, run: Run) -> _Inputs:
+    widest = max(layer.kv_heads * layer.value_width for layer in decoder.layers)
+    per_value = 1 if run.flash else widest
+    """Without flash attention values are stored transposed, so each has a place of its own."""
+    each = run.tokens // run.streams
+    item = 2 if run.flash else 4
+    masks = tuple(given(cells, each, 1, run.streams, item_bytes=item) for cells in (run.cells, run.window_cells))
+
+    def rotation(size: int) -> Array | None:
+        return given(size, size) if size else None
+
+    return _Inputs(
+        given(run.tokens),
+        (given(run.tokens, item_bytes=8), given(run.tokens, item_bytes=8)),
+        (given(run.tokens * per_value, item_bytes=8), given(run.tokens * per_value, item_bytes=8)),
+        (masks[0], masks[1]),
+        (rotation(run.rotate_keys), rotation(run.rotate_keys)),
+        (rotation(run.rotate_values), rotation(run.rotate_values)),
+    )
+
+
+def _layer(
+    graph: Graph,
+    decoder: Decoder,
+    layer: Layer,
+    traits: Traits,
+    run: Run,
+    inputs: _Inputs,
+    stream: Array,
+    wanted: Array | None,
+) -> Array:
+    tensors = layer.tensors
+    current = _norm(stream, tensors, "attn_norm", traits)
+    current = _attention(graph, decoder, layer, traits, run, inputs, current)
+    if wanted is not None:
+        rows = (decoder.width, run.outputs)
+        current = apply("get_rows", rows, current, wanted)
+        stream = apply("get_rows", rows, stream, wanted)
+    current = _norm(current, tensors, "post_attention_norm", traits)
+    stream = like("add", current, stream)
+    current = _norm(stream, tensors, "ffn_norm", traits)
+    if "ffn_gate_inp.weight" in tensors:
+        current = _experts(graph, decoder, tensors, traits, current)
+    else:
+        current = _feed_forward(tensors, current)
+    current = _norm(current, tensors, "post_ffw_norm", traits)
+    if decoder.architecture == "phi3":
+        return like("add", stream, current)
+    return like("add", current, stream)
+
+
+def _norm(current: Array, tensors: Mapping[str, Shape], name: str, traits: Traits) -> Array:
+    """Normalise, multiply by the weight, add the bias; nothing where the layer has no such norm."""
+    if f"{name}.weight" not in tensors:
+        return current
+    biased = f"{name}.bias" in tensors
+    current = like("norm" if biased or traits.layer_norm else "rms_norm", current)
+    current = like("mul", current, weight(*reversed(tensors[f"{name}.weight"])))
+    return like("add", current, weight(current.dims[0])) if biased else current
+
+
+def _linear(tensors: Mapping[str, Shape], name: str, current: Array) -> Array:
+    current = matmul(weight(*reversed(tensors[f"{name}.weight"])), current)
+    return like("add", current, weight(current.dims[0])) if f"{name}.bias" in tensors else current
+
+
+def _queries_keys_values(layer: Layer, current: Array) -> tuple[Array, Array, Array]:
+    tokens = current.dims[1]
+    shapes = (
+        (layer.key_width, layer.heads, tokens),
+        (layer.key_width, layer.kv_heads, tokens),
+        (layer.value_width, layer.kv_heads, tokens),
+    )
+    if "attn_qkv.weight" in layer.tensors:
+        joined = _linear(layer.tensors, "attn_qkv", current)
+        query, key, value = (view(joined, *shape, packed=False) for shape in shapes)
+    else:
+        parts = (_linear(layer.tensors, f"attn_{part}", current) for part in "qkv")
+        query, key, value = (view(part, *shape) for part, shape in zip(parts, shapes, strict=True))
+    return query, key, value
+
+
+def _attention(
+    graph: Graph, decoder: Decoder, layer: Layer, traits: Traits, run: Run, inputs: _Inputs, current: Array
+) -> Array:
+    tensors = layer.tensors
+    side = int(layer.windowed)
+    query, key, value = _queries_keys_values(layer, current)
+    query = _norm(query, tensors, "attn_q_norm", traits)
+    key = _norm(key, tensors, "attn_k_norm", traits)
+    if traits.rotary:
+        query = like("rope", query, inputs.positions)
+        key = like("rope", key, inputs.positions)
+    if traits.scaled_queries:
+        query = like("scale", query)
+    query = _rotated(query, inputs.rotate_keys[side])
+    key = _rotated(key, inputs.rotate_keys[side])
+    value = _rotated(value, inputs.rotate_values[side])
+    windows = any(one.windowed for one in decoder.layers)
+    for array in (query, key, value) if windows else (query, value, key):
+        graph.expand(array)
+    cells = run.window_cells if layer.windowed else run.cells
+    keys = weight(layer.kv_heads * layer.key_width, cells, run.streams)
+    values = weight(layer.kv_heads * layer.value_width, cells, run.streams)
+    _store_kv(graph, run, (keys, key, inputs.key_places[side]), (values, value, inputs.value_places[side]))
+    query = view(query, layer.key_width, run.tokens // run.streams, layer.heads, run.streams, packed=False)
+    mixed = _mix(layer, traits, run, query, keys, values, inputs.masks[side], cells)
+    graph.expand(mixed)
+    mixed = _rotated(mixed, inputs.rotate_values[side])
+    return _linear(tensors, "attn_output", mixed)
+
+
+def _rotated(current: Array, rotation: Array | None) -> Array:
+    """A Hadamard rotation of each head before it is quantized, undone after attention."""
+    if rotation is None:
+        return current
+    size = rotation.dims[0]
+    count = 1
+    for dim in current.dims:
+        count *= dim
+    rows = (size, count // size)
+    flat = view(current, *rows) if current.packed else apply("cont", rows, current)
+    return view(apply("mul_mat", rows, rotation, flat), *current.dims)
+
+
+def _store_kv(graph: Graph, run: Run, keys: tuple[Array, Array, Array], values: tuple[Array, Array, Array]) -> None:
+    cache, new, places = keys
+    graph.expand(store(cache, view(new, cache.dims[0], run.tokens, packed=new.packed), places))
+    cache, new, places = values
+    if not run.flash and not new.packed:
+        new = apply("cont", (cache.dims[0], run.tokens), new)
+    if not run.flash:
+        cache = view(cache, 1, cache.dims[0] * cache.dims[1] * run.streams)
+    graph.expand(store(cache, view(new, cache.dims[0], run.tokens, packed=new.packed), places))
+
+
+def _mix(
+    layer: Layer, traits: Traits, run: Run, query: Array, keys: Array, values: Array, mask: Array, cells: int
+) -> Array:
+    """Attention proper: one operation with flash attention, else scores, softmax, product and a copy into order."""
+    each = run.tokens // run.streams
+    columns = (layer.value_width * layer.heads, run.tokens)
+    if run.flash:
+        shape = (layer.value_width, layer.heads, each, run.streams)
+        return view(apply("flash_attention", shape, query, view(keys, 1), view(values, 1), mask), *columns)
+    scores = apply("mul_mat", (cells, each, layer.heads, run.streams), view(keys, 1), query)
+    if traits.attention_cap:
+        scores = _cap(scores)
+    scores = like("soft_max", scores, mask)
+    mixed = apply("mul_mat", (layer.value_width, each, layer.heads, run.streams), view(values, 1), scores)
+    return apply("cont", columns, view(mixed, 1, packed=False))
+
+
+def _cap(scores: Array) -> Array:
+    return like("scale", like("unary", like("scale", scores)))
+
+
+def _feed_forward(tensors: Mapping[str, Shape], current: Array) -> Array:
+    inner = tensors["ffn_down.weight"][1]
+    up = _linear(tensors, "ffn_up", current)
+    if "ffn_gate.weight" in tensors:
+        hidden = like("glu", _linear(tensors, "ffn_gate", current), up)
+    elif up.dims[0] == 2 * inner:
+        hidden = apply("glu", (inner, *up.dims[1:]), up)
+    else:
+        hidden = like("unary", up)
+    return _linear(tensors, "ffn_down", hidden)
+
+
+def _experts(
+    graph: Graph, decoder: Decoder, tensors: Mapping[str, Shape], traits: Traits, current: Array
+) -> Array:
+    """Scores of all experts, the best few a token, their outputs side by side, weighted and added up."""
+    tokens, used = current.dims[1], decoder.experts_used
+    held, inner, _ = tensors["ffn_up_exps.weight"]
+    chances = like("soft_max", _linear(tensors, "ffn_gate_inp", current))
+    chosen = view(like("argsort", chances), used, tokens, packed=False)
+    shares = apply("get_rows", (1, used, tokens), view(chances, 1, held, tokens), chosen)
+    if traits.norms_expert_weights:
+        flat = view(shares, used, tokens)
+        whole = like("clamp", apply("sum_rows", (1, tokens), flat))
+        shares = view(like("div", flat, whole), 1, used, tokens)
+    graph.expand(shares)
+    rows = view(current, decoder.width, 1, tokens)
+    wide = (inner, used, tokens)
+    up = apply("mul_mat_id", wide, weight(decoder.width, inner, held), rows, chosen)
+    gate = apply("mul_mat_id", wide, weight(decoder.width, inner, held), rows, chosen)
+    outputs = apply(
+        "mul_mat_id", (decoder.width, used, tokens), weight(inner, decoder.width, held), like("glu", gate, up), chosen
+    )
+    outputs = graph.expand(like("mul", outputs, shares))
+    slices = [graph.expand(view(outputs, decoder.width, tokens, packed=False)) for _ in range(used)]
+    result = slices[0]
+    for other in slices[1:]:
+        result = graph.expand(apply("add", (decoder.width, tokens), result, other))
+    return apply("cont", (decoder.width, tokens), result) if used == 1 else result

@@ -1,0 +1,111 @@
+"""Finds the one model that lies in a folder: safetensors, shards with or without their index, GGUF, or a configuration.
+
+What belongs together is told by what files say of each other (an index) and by the numbers that shards carry in their
+names. To find a new format's files in folders, add its suffix to `_candidates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from weigh import files
+from weigh.formats import config, gguf, safetensors, sidecar
+from weigh.types import Inventory, Limits, WeighError
+
+UNREAD_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".keras", ".onnx", ".npz", ".npy", ".msgpack", ".tflite")
+ORIGINAL = "consolidated"
+"""Some repositories hold the weights twice, also in the vendor's own layout under this name."""
+
+Reader = Callable[[], Inventory]
+
+
+def read(folder: Path, limits: Limits) -> Inventory:
+    """The model in a folder.
+
+    Errors: FOLDER-EMPTY, FOLDER-MANY, FOLDER-NONE, FOLDER-FILES (exit 5), and those of the formats.
+    """
+    names = files.listed(folder, limits)
+    if not names:
+        raise WeighError("the folder is empty", rule="FOLDER-EMPTY", path=folder)
+    if sidecar.NAME in names:
+        sidecar.required(folder, sidecar.NAME, limits)
+    candidates = _candidates(folder, names, limits)
+    chosen, others = _preferred(candidates)
+    if len(chosen) > 1:
+        raise WeighError(
+            f"the folder holds {len(chosen)} models: {_listing(list(chosen))}",
+            rule="FOLDER-MANY",
+            path=folder,
+            hint="name the file of the one that you mean",
+        )
+    unread = [name for name in names if name.endswith(UNREAD_SUFFIXES)]
+    if chosen:
+        inventory = next(iter(chosen.values()))()
+        warnings = [f"not counted, the same weights again: {_listing(others)}"] if others else []
+        return _with_warnings(inventory, warnings)
+    if sidecar.NAME in names:
+        inventory = config.read(folder / sidecar.NAME, limits)
+        warnings = [f"only the configuration is used; weigh does not read {_listing(unread)}"] if unread else []
+        return _with_warnings(inventory, warnings)
+    found = f"; weigh does not read {_listing(unread)}" if unread else ""
+    below = [name for name in names if (folder / name).is_dir()]
+    raise WeighError(
+        "the folder holds no model: no safetensors or GGUF file and no config.json" + found,
+        rule="FOLDER-NONE",
+        path=folder,
+        hint=f"name the folder of the model itself: {_listing(below)}" if below else "name the model's file",
+    )
+
+
+def _candidates(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[str, Reader]:
+    """What could be the model: how to name it to the user, and how to read it."""
+    found: dict[str, Reader] = {}
+    indexes = [name for name in names if name.endswith(safetensors.INDEX_SUFFIX)]
+    covered: set[str] = set()
+    for name in indexes:
+        found[name] = _reader(safetensors.read_index, folder / name, limits)
+        covered |= _shards_of(folder / name, limits)
+    for name in names:
+        if name.endswith(".safetensors") and name not in covered:
+            shard = safetensors.NUMBERED.fullmatch(name)
+            title = name if shard is None else f"{shard['stem']}-*-of-{shard['count']}.safetensors"
+            found.setdefault(title, _reader(safetensors.read, folder / name, limits))
+        elif name.endswith(".gguf"):
+            part = gguf.PART.fullmatch(name)
+            title = name if part is None else f"{part['stem']}-*-of-{part['count']}.gguf"
+            found.setdefault(title, _reader(gguf.read, folder / name, limits))
+    return found
+
+
+def _reader(read_one: Callable[[Path, Limits], Inventory], path: Path, limits: Limits) -> Reader:
+    return lambda: read_one(path, limits)
+
+
+def _shards_of(index: Path, limits: Limits) -> set[str]:
+    """Names in an index; what is wrong with it is told when it is read."""
+    with files.opened(index.parent, index.name) as file:
+        data = files.read_at(file, 0, min(file.size, limits.header_bytes))
+    values = safetensors.VALUES_A_TENSOR * limits.tensors
+    weight_map: Any = files.json_object(data, index, limits, values).get("weight_map")
+    return {name for name in weight_map.values() if type(name) is str} if isinstance(weight_map, dict) else set()
+
+
+def _preferred(candidates: dict[str, Reader]) -> tuple[dict[str, Reader], list[str]]:
+    """Leave out a second copy in the vendor's layout where the usual layout is there too."""
+    usual = {name: reader for name, reader in candidates.items() if not name.startswith(ORIGINAL)}
+    if len(usual) == 1 and next(iter(usual)).endswith((".safetensors", safetensors.INDEX_SUFFIX)):
+        return usual, [name for name in candidates if name not in usual]
+    return candidates, []
+
+
+def _listing(names: list[str]) -> str:
+    more = f" and {len(names) - 4} more" if len(names) > 5 else ""
+    return ", ".join(names[:4] if more else names) + more
+
+
+def _with_warnings(inventory: Inventory, warnings: list[str]) -> Inventory:
+    from dataclasses import replace
+
+    return replace(inventory, warnings=(*inventory.warnings, *warnings)) if warnings else inventory

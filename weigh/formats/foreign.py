@@ -1,0 +1,64 @@
+"""Recognises files that weigh does not read, so that their owner is told what they are and what to do.
+
+To recognise another: a line in `KNOWN`. Nothing here is parsed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+SAFER = "save the model as safetensors, which holds no code: save_file or save_pretrained(safe_serialization=True)"
+
+
+class Foreign(NamedTuple):
+    """A recognised kind of file."""
+
+    what: str
+    hint: str
+    sniff: Callable[[bytes], bool]
+
+
+def _begins(*marks: bytes) -> Callable[[bytes], bool]:
+    return lambda first: first.startswith(marks)
+
+
+def _pickle(first: bytes) -> bool:
+    """PROTO with a protocol from 2 to 5. Protocols 0 and 1 have no mark."""
+    return first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+
+
+def _onnx(first: bytes) -> bool:
+    """A protobuf message whose first field is a small version, followed by another known field of ModelProto."""
+    return first[:1] == b"\x08" and len(first) > 2 and 0 < first[1] < 32 and first[2] in b"\x12\x1a\x22\x28\x32\x3a\x42"
+
+
+KNOWN: tuple[Foreign, ...] = (
+    Foreign("a ZIP archive: a PyTorch checkpoint, .keras or .npz", SAFER, _begins(b"PK\x03\x04", b"PK\x05\x06")),
+    Foreign("a Python pickle: a PyTorch checkpoint of the old form", SAFER, _pickle),
+    Foreign("an HDF5 file: Keras weights", SAFER, _begins(b"\x89HDF\r\n\x1a\n")),
+    Foreign("a NumPy array", SAFER, _begins(b"\x93NUMPY")),
+    Foreign("a TensorFlow Lite model", SAFER, lambda first: first[4:8] == b"TFL3"),
+    Foreign(
+        "a GGML file of the time before GGUF",
+        "convert the original model with a current llama.cpp",
+        _begins(b"lmgg", b"fmgg", b"tjgg", b"algg"),
+    ),
+    Foreign("a gzip archive", "unpack it first", _begins(b"\x1f\x8b")),
+    Foreign("a Zstandard archive", "unpack it first", _begins(b"\x28\xb5\x2f\xfd")),
+    Foreign("an xz archive", "unpack it first", _begins(b"\xfd7zXZ\0")),
+    Foreign(
+        "a web page: the download brought a page instead of the file",
+        "get the file itself; it may need a login",
+        lambda first: first.lstrip().lower().startswith((b"<!doctype", b"<html")),
+    ),
+    Foreign("a program", "", _begins(b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe")),
+    Foreign("a picture", "", _begins(b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
+    Foreign("a PDF", "", _begins(b"%PDF")),
+    Foreign("an ONNX model", "convert the model it was exported from", _onnx),
+)
+
+
+def recognise(first: bytes) -> Foreign | None:
+    """What a file is that begins with these bytes, None where nothing fits."""
+    return next((kind for kind in KNOWN if kind.sniff(first)), None)

@@ -1,0 +1,70 @@
+"""The only door to a tensor's bytes: decodes them, whole or in chunks of bounded size.
+
+A codec that can be decoded needs nothing here. A tensor of several pieces (packed data with scales beside them) needs
+its own way of putting them together, added to `chunks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from weigh import codecs, files
+from weigh.types import Inventory, Tensor, WeighError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+CHUNK_VALUES = 4 * 2**20
+"""Values decoded at a time: 16 MiB of float32."""
+
+
+def values(inventory: Inventory, tensor: Tensor) -> NDArray[np.float32]:
+    """All values of a tensor, decoded, in its logical shape (outermost first).
+
+    Takes 4 bytes a value and one chunk more. Errors: those of `chunks`, and VALUES-MEMORY (exit 5).
+    """
+    import numpy as np
+
+    try:
+        whole = np.empty(prod(tensor.shape), dtype=np.float32)
+    except (MemoryError, ValueError) as cause:
+        message = f"{4 * prod(tensor.shape):,} bytes of memory are needed for this tensor"
+        raise WeighError(
+            message, rule="VALUES-MEMORY", path=inventory.source, where=f"tensor {tensor.name!r}", exit_code=5
+        ) from cause
+    position = 0
+    for chunk in chunks(inventory, tensor):
+        whole[position : position + chunk.size] = chunk
+        position += chunk.size
+    return whole.reshape(tensor.shape)
+
+
+def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> Iterator[NDArray[np.float32]]:
+    """The values of a tensor in order, flat, about `size` at a time, so that no whole tensor need be in memory.
+
+    Errors: VALUES-CODEC, VALUES-ORDER, VALUES-PIECES, VALUES-SIZE, and those of `files.opened`.
+    """
+    where = f"tensor {tensor.name[:200]!r}"
+    if tensor.codec.startswith("unknown:"):
+        message = f"its type {tensor.codec.removeprefix('unknown:')} is not known, so its values cannot be read"
+        raise WeighError(message, rule="VALUES-CODEC", path=inventory.source, where=where)
+    if inventory.metadata.get("GGUF.byte_order") == "big":
+        message = "values of big-endian files are not decoded"
+        raise WeighError(message, rule="VALUES-ORDER", path=inventory.source, where=where)
+    if len(tensor.pieces) != 1 or tensor.pieces[0].kind != "data" or tensor.pieces[0].strides:
+        raise WeighError("its encoding is spread over several pieces", rule="VALUES-PIECES", where=where)
+    codec = codecs.by_id(tensor.codec)
+    (piece,) = tensor.pieces
+    count = prod(tensor.shape)
+    if count // codec.block * codec.block_bytes != piece.nbytes or count % codec.block:
+        raise WeighError(f"{piece.nbytes:,} bytes do not hold its {count:,} values", rule="VALUES-SIZE", where=where)
+    blocks = max(size // codec.block, 1)
+    with files.opened(Path(inventory.folder), piece.file) as file:
+        for block in range(0, count // codec.block, blocks):
+            taken = min(blocks, count // codec.block - block)
+            raw = files.read_at(file, piece.offset + block * codec.block_bytes, taken * codec.block_bytes)
+            yield codecs.decode(codec, raw, taken * codec.block)

@@ -1,0 +1,131 @@
+"""Tables and paragraphs on a terminal or in a pipe. Colour only on a terminal; nothing is cut in a pipe."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING
+
+from weigh.report.escape import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_WIDTH = 10_000
+BAR = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading, and whether its cells are numbers (right-aligned) or a bar."""
+
+    title: str
+    kind: str = "text"
+    """text, number or bar: then the cell is a share from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading with rows or lines under it."""
+
+    title: str
+    columns: tuple[Column, ...] = ()
+    rows: tuple[tuple[str | float | None, ...], ...] = ()
+    lines: tuple[str, ...] = ()
+    style: str = ""
+    """`warning` for what needs attention."""
+
+
+@dataclass(slots=True)
+class Page:
+    """Sections in reading order."""
+
+    sections: list[Section] = field(default_factory=list)
+
+    def add(self, title: str, columns: Sequence[Column | str], rows: Iterable[Sequence[str | float | None]]) -> None:
+        """A table; left out where there are no rows."""
+        heads = tuple(Column(c) if isinstance(c, str) else c for c in columns)
+        cells = tuple(tuple(row) for row in rows)
+        if cells:
+            self.sections.append(Section(title, heads, cells))
+
+    def say(self, title: str, *lines: str, style: str = "") -> None:
+        """Lines of text; left out where there are none."""
+        if lines:
+            self.sections.append(Section(title, lines=lines, style=style))
+
+
+def number(title: str) -> Column:
+    """A right-aligned column."""
+    return Column(title, "number")
+
+
+def console(stream: IO[str] | None = None, *, record: bool = False) -> Console:
+    """A console on the stream (standard output): as wide as the terminal, or without limit in a pipe."""
+    from rich.console import Console
+
+    stream = stream or sys.stdout
+    terminal = stream.isatty()
+    wide = os.environ.get("COLUMNS", "")
+    width = int(wide) if wide.isdecimal() and int(wide) >= 20 else None
+    if not terminal and width is None:
+        width = PIPE_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False, record=record)
+
+
+def write(page: Page, stream: IO[str] | None = None) -> None:
+    """Print the page."""
+    _print(page, console(stream))
+
+
+def html(page: Page) -> str:
+    """The page as HTML that stands alone: no script, nothing fetched."""
+    import io
+
+    out = console(io.StringIO(), record=True)
+    out.width = 120
+    _print(page, out)
+    return out.export_html(inline_styles=True)
+
+
+def _print(page: Page, out: Console) -> None:
+    from rich.text import Text
+
+    for position, section in enumerate(page.sections):
+        if position:
+            out.print()
+        if section.title:
+            style = "bold yellow" if section.style == "warning" else "bold"
+            out.print(Text(printable(section.title), style=style))
+        for line in section.lines:
+            out.print(Text(printable(line)), soft_wrap=not out.is_terminal)
+        if section.columns:
+            _print_table(section, out)
+
+
+def _print_table(section: Section, out: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=any(c.title for c in section.columns), header_style="dim")
+    for column in section.columns:
+        right = "right" if column.kind == "number" else "left"
+        table.add_column(column.title, justify=right, no_wrap=column.kind != "text", overflow="fold")  # type: ignore[arg-type]
+    for row in section.rows:
+        cells = []
+        for column, value in zip(section.columns, row, strict=True):
+            if column.kind == "bar":
+                cells.append(Text(bar(float(value or 0)), style="cyan"))
+            else:
+                cells.append(Text("-" if value is None else printable(str(value))))
+        table.add_row(*cells)
+    out.print(table)
+
+
+def bar(share: float, width: int = BAR) -> str:
+    """A share from 0 to 1 in eighths of a character."""
+    eighths = round(max(0.0, min(1.0, share)) * width * 8)
+    whole, rest = divmod(eighths, 8)
+    return "█" * whole + (" ▏▎▍▌▋▊▉"[rest] if rest else "")

@@ -1,0 +1,102 @@
+"""Numbers as people read them. kB, MB, GB are powers of ten; KiB, MiB, GiB powers of two."""
+
+from __future__ import annotations
+
+from weigh.types import Basis, Figure
+
+MARKS: dict[Basis, str] = {"counted": "=", "measured": "m", "derived": "~", "assumed": "?"}
+"""The mark behind a number: counted exactly, measured, derived by a formula, assumed."""
+
+LEGEND = "= counted   m measured   ~ derived (90 % interval)   ? assumed"
+
+
+def size(count: float) -> str:
+    """Bytes in powers of ten: 98.4 MB."""
+    return scaled(count, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+
+
+def binary_size(count: float) -> str:
+    """Bytes in powers of two: 92.10 MiB."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024 or unit == "GiB":
+            return f"{value:,.0f} B" if unit == "B" else f"{value:,.2f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def quantity(count: float) -> str:
+    """A count: 134.5 M, 8.03 B."""
+    return scaled(count, ("", " K", " M", " B", " T", " Q"), space="")
+
+
+def operations(count: float, per: str = "FLOP") -> str:
+    """FLOPs: 269 MFLOP, 3.2 TFLOP."""
+    return scaled(count, tuple(f"{prefix}{per}" for prefix in ("", "k", "M", "G", "T", "P", "E", "Z", "Y")))
+
+
+def duration(seconds: float) -> str:
+    """Time: 1.2 ms, 3.4 s, 2.1 h."""
+    if seconds < 1e-3:
+        return f"{_three(seconds * 1e6)} us"
+    if seconds < 1:
+        return f"{_three(seconds * 1e3)} ms"
+    if seconds < 120:
+        return f"{_three(seconds)} s"
+    if seconds < 7200:
+        return f"{_three(seconds / 60)} min"
+    if seconds < 172_800:
+        return f"{_three(seconds / 3600)} h"
+    return f"{_three(seconds / 86400)} days"
+
+
+def percent(part: float, whole: float) -> str:
+    """Share of a whole: 21.0 %."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def scaled(value: float, units: tuple[str, ...], *, space: str = " ") -> str:
+    """Three significant digits in the largest unit that leaves at least one before the point."""
+    number = float(value)
+    index = 0
+    while abs(number) >= 999.5 and index < len(units) - 1:
+        number /= 1000
+        index += 1
+    text = f"{number:.0f}" if index == 0 and number == int(number) else _three(number)
+    return f"{text}{space}{units[index]}".rstrip()
+
+
+def _three(number: float) -> str:
+    magnitude = abs(number)
+    if magnitude >= 99.95:
+        return f"{number:,.0f}"
+    if magnitude >= 9.995:
+        return f"{number:.1f}"
+    return f"{number:.2f}"
+
+
+def shown(figure: Figure | None) -> str:
+    """A Figure in its unit with its basis mark, and its interval where it has one: 1.20 GB [1.10, 1.31] ~."""
+    if figure is None:
+        return "-"
+    mark = MARKS[figure.basis]
+    if figure.low == figure.high:
+        return f"{in_unit(figure.value, figure.unit)} {mark}"
+    low, high = in_unit(figure.low, figure.unit), in_unit(figure.high, figure.unit)
+    return f"{in_unit(figure.value, figure.unit)} [{low}, {high}] {mark}"
+
+
+def in_unit(value: float, unit: str) -> str:
+    """A value in an SI unit as text."""
+    formats = {
+        "B": size,
+        "s": duration,
+        "FLOP": operations,
+        "parameters": quantity,
+        "tokens": lambda count: f"{count:,.0f}",
+        "tokens/s": lambda rate: f"{_three(rate)} tok/s",
+        "USD": lambda price: f"${price:.4g}",
+        "J": lambda energy: f"{_three(energy)} J",
+        "bits": lambda bits: f"{bits:.2f} bits",
+    }
+    return formats[unit](value) if unit in formats else f"{_three(value)} {unit}"
