@@ -73,7 +73,9 @@ def locate(path: str | Path) -> Path:
             if not stat.S_ISLNK(spot.lstat().st_mode):
                 return spot
             repository = _cached_repository(folder)
-            if repository is not None and Path(os.path.realpath(spot, strict=True)).is_relative_to(repository / "blobs"):
+            if repository is not None and Path(os.path.realpath(spot, strict=True)).is_relative_to(
+                repository / "blobs"
+            ):
                 return spot
             current = folder / spot.readlink()
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -117,13 +119,12 @@ def exists(folder: Path, name: str) -> bool:
         return False
 
 
-def listed(folder: Path, limits: Limits) -> tuple[str, ...]:
-    """Names of the entries of a folder, sorted."""
-    names: list[str] = []
+def listed(folder: Path, limits: Limits) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the files and of the folders in a folder, each sorted, hidden ones left out."""
+    found: dict[bool, list[str]] = {True: [], False: []}
     with told(folder), os.scandir(folder) as entries:
-        for entry in entries:
-            names.append(entry.name)
-            if len(names) > limits.files:
+        for count, entry in enumerate(entries):
+            if count >= limits.files:
                 raise WeighError(
                     f"the folder holds more than {limits.files:,} entries",
                     rule="FOLDER-FILES",
@@ -131,7 +132,14 @@ def listed(folder: Path, limits: Limits) -> tuple[str, ...]:
                     hint="name the model's file itself",
                     exit_code=5,
                 )
-    return tuple(sorted(names))
+            if not entry.name.startswith("."):
+                found[entry.is_dir(follow_symlinks=False)].append(entry.name)
+    return tuple(sorted(found[False])), tuple(sorted(found[True]))
+
+
+def lift(limit: str) -> str:
+    """The hint of every error that passes a limit."""
+    return f"if you trust this file, raise the limit from Python: weigh.formats.read(path, Limits({limit}=...))"
 
 
 # ------------------------------------------------------------------------------------------------- opening
@@ -280,6 +288,7 @@ def read_configuration(file: OpenFile, limits: Limits) -> dict[str, Any]:
             f"{file.size:,} bytes of settings are more than the {CONFIGURATION_BYTES:,} that weigh reads",
             rule="JSON-SIZE",
             path=file.path,
+            hint="a configuration takes kilobytes: is this another kind of file?",
             exit_code=5,
         )
     return json_object(read_at(file, 0, file.size), file.path, limits, CONFIGURATION_VALUES)
@@ -291,12 +300,14 @@ def json_object(
     limits: Limits,
     values: int,
     made: Callable[[list[tuple[str, Any]]], Any] | None = None,
+    start: int = 0,
 ) -> dict[str, Any]:
     """Parse a JSON object of at most `values` values, nested at most `limits.json_nesting` deep.
 
     Size, depth and digits are checked before anything is parsed. NaN and Infinity are accepted, because configurations
     written by Python hold them (Mamba's `time_step_limit`). `made` turns the pairs of each object into what stands for
-    it, as soon as they are complete; without it that is a dictionary (`unique`).
+    it, as soon as they are complete; without it that is a dictionary (`unique`). `start` is where the text lies in its
+    file.
 
     Errors: JSON-DEPTH, JSON-DIGITS, JSON-VALUES (exit 5), JSON-TEXT, JSON-SYNTAX, JSON-DUPLICATE, JSON-OBJECT.
     """
@@ -306,11 +317,12 @@ def json_object(
             f"about {found:,} values are more than the {values:,} that weigh reads",
             rule="JSON-VALUES",
             path=path,
+            hint=lift("tensors"),
             exit_code=5,
         )
     if _deeper_than(data, limits.json_nesting):
         raise WeighError(
-            f"brackets are nested deeper than {limits.json_nesting} or do not match", rule="JSON-DEPTH", path=path
+            f"brackets are nested deeper than {limits.json_nesting}", rule="JSON-DEPTH", path=path, offset=start
         )
     if b"0" * (DIGITS + 1) in data.translate(_TO_ZERO):
         _refuse_long_numbers(data, path)
@@ -323,20 +335,21 @@ def json_object(
         raise WeighError(f"the key {cause.args[0]!r} appears twice", rule="JSON-DUPLICATE", path=path) from cause
     except json.JSONDecodeError as cause:
         message = f"not JSON: {cause.msg}"
-        raise WeighError(message, rule="JSON-SYNTAX", path=path, offset=cause.pos) from cause
+        at = start + len(cause.doc[: cause.pos].encode())
+        raise WeighError(message, rule="JSON-SYNTAX", path=path, offset=at) from cause
     except UnicodeDecodeError as cause:
-        raise WeighError("not UTF-8 text", rule="JSON-TEXT", path=path, offset=cause.start) from cause
+        raise WeighError("not UTF-8 text", rule="JSON-TEXT", path=path, offset=start + cause.start) from cause
     if not isinstance(parsed, dict):
         raise WeighError(f"a JSON object is expected, not a {_kind(parsed)}", rule="JSON-OBJECT", path=path)
     return parsed
 
 
 def _deeper_than(data: bytes, limit: int) -> bool:
-    """Whether brackets outside strings are nested deeper than `limit`, or left open.
+    """Whether brackets outside strings are nested deeper than `limit`.
 
     All work is done by byte-string methods, so that a header of 200,000 tensors takes a tenth of a second. With
     everything but quotes and brackets gone, each pass takes the innermost pairs away: what is left after `limit`
-    passes is too deep, or does not match.
+    passes is too deep. Where no pair is left but brackets are, they do not match, which the parser will tell.
     """
     bones = data.translate(None, _NOT_STRUCTURE)
     if b"\\" not in bones:
@@ -344,12 +357,10 @@ def _deeper_than(data: bytes, limit: int) -> bool:
     if b'"' in bones:
         bones = _STRINGS.sub(b"", data).translate(None, _NOT_STRUCTURE)
     bones = bones.translate(_BRACKETS)
-    for _ in range(limit):
-        if not bones:
-            return False
+    for depth in range(limit):
         fewer = bones.replace(b"[]", b"")
         if len(fewer) == len(bones):
-            return True
+            return bones.count(b"[") > limit - depth
         bones = fewer
     return bool(bones)
 
@@ -373,9 +384,7 @@ def _refuse_half_characters(data: bytes, path: Path) -> None:
     """Half of a surrogate pair is no character: such a string could not be written out again."""
     half = next((match for match in _ESCAPES.finditer(data) if match[1]), None)
     if half is not None:
-        raise WeighError(
-            "an escape stands for half a character", rule="JSON-TEXT", path=path, offset=half.start()
-        )
+        raise WeighError("an escape stands for half a character", rule="JSON-TEXT", path=path, offset=half.start())
 
 
 def _refuse_long_numbers(data: bytes, path: Path) -> None:

@@ -108,6 +108,9 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
+        # One piece is the rule, and a header may hold a million tensors.
+        if len(self.pieces) == 1:
+            return self.pieces[0].nbytes
         return sum(piece.nbytes for piece in self.pieces)
 
     @property
@@ -432,19 +435,37 @@ class Recipe:
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """A model in the form in which an engine loads it, what is asked of it, and where it runs."""
+
+    model: Model
+    tensors: tuple[Tensor, ...]
+    """As the engine finds them in the file: names in its dialect, codecs as stored or as planned."""
+    workload: Workload
+    device: Device
+    file: bool = True
+    """The tensors lie in a file that exists, rather than in one that would be written."""
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """Plug-in: a runtime, and how it allocates. Each function gives Figures in bytes."""
 
     id: str
     name: str
+    dialect: Dialect
+    """Of the files that it loads."""
     state_codecs: tuple[str, ...]
-    weights: Callable[[Model, Device, Plan | None], Mapping[str, Figure]]
-    """Named buffers: `mapped`, `repacked`, ...; their sum is `memory.weights`."""
-    state: Callable[[Model, Workload], Figure]
-    activations: Callable[[Model, Workload, Device], Figure]
-    overhead: Callable[[Model, Device], Figure]
+    weights: Callable[[Job], Mapping[str, Figure]]
+    """Named buffers; their sum is `memory.weights`."""
+    state: Callable[[Job], Figure]
+    activations: Callable[[Job], Mapping[str, Figure]]
+    """Named buffers; their sum is `memory.activations`."""
+    overhead: Callable[[Job], Figure]
     source: str
     """The version of the runtime whose source these formulas follow."""
+    notes: tuple[str, ...] = ()
+    """What the formulas leave out, and how far off they were found to be."""
 
 
 # ------------------------------------------------------------------------------------------- verbs on nouns

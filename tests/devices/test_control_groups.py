@@ -17,21 +17,9 @@ GIB = 2**30
 NO_LIMIT_V1 = "9223372036854771712\n"
 
 
-def build(root: Path, files: dict[str, str]) -> Path:
-    for name, content in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(content)
-    return root
-
-
-def v2(root: Path, group: str, files: dict[str, str]) -> Path:
-    return build(root, {"proc/self/cgroup": f"0::{group}\n", "proc/self/mountinfo": MOUNT_V2} | files)
-
-
 @pytest.mark.parametrize("text", ["", "lots", "-1", "12 GB", "0x10", "1e9", "9" * 30])
-def test_garbage_in_a_limit_is_left_out_with_a_warning(tmp_path: Path, text: str) -> None:
-    root = v2(tmp_path, "/a", {"sys/fs/cgroup/a/memory.max": text, "sys/fs/cgroup/a/cpu.max": text})
+def test_garbage_in_a_limit_is_left_out_with_a_warning(text: str, grouped) -> None:
+    root = grouped("/a", {"sys/fs/cgroup/a/memory.max": text, "sys/fs/cgroup/a/cpu.max": text})
     limits = read_limits(root)
     assert limits.memory is None
     assert limits.cores is None
@@ -39,8 +27,8 @@ def test_garbage_in_a_limit_is_left_out_with_a_warning(tmp_path: Path, text: str
     assert any("quota" in warning for warning in limits.warnings)
 
 
-def test_a_limit_that_may_not_be_read_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = v2(tmp_path, "/a", {"sys/fs/cgroup/a/memory.max": str(GIB)})
+def test_a_limit_that_may_not_be_read_is_a_warning(monkeypatch: pytest.MonkeyPatch, grouped) -> None:
+    root = grouped("/a", {"sys/fs/cgroup/a/memory.max": str(GIB)})
     read = Path.read_text
 
     def refuse(path: Path, *args: str, **options: str) -> str:
@@ -58,20 +46,19 @@ def test_a_machine_without_control_groups_has_no_limits_and_no_warnings(tmp_path
     assert read_limits(tmp_path) == control_groups.Limits()
 
 
-def test_garbage_in_proc_is_no_limit(tmp_path: Path) -> None:
-    root = build(tmp_path, {"proc/self/cgroup": "nonsense\n::\n1\n", "proc/self/mountinfo": "- cgroup2\n - \n1 2 3\n"})
+def test_garbage_in_proc_is_no_limit(build) -> None:
+    root = build({"proc/self/cgroup": "nonsense\n::\n1\n", "proc/self/mountinfo": "- cgroup2\n - \n1 2 3\n"})
     assert read_limits(root).memory is None
 
 
-def test_max_is_no_limit(tmp_path: Path) -> None:
-    root = v2(tmp_path, "/a", {"sys/fs/cgroup/a/memory.max": "max\n", "sys/fs/cgroup/a/cpu.max": "max 100000\n"})
+def test_max_is_no_limit(grouped) -> None:
+    root = grouped("/a", {"sys/fs/cgroup/a/memory.max": "max\n", "sys/fs/cgroup/a/cpu.max": "max 100000\n"})
     limits = read_limits(root)
     assert (limits.memory, limits.headroom, limits.cores, limits.warnings) == (None, None, None, ())
 
 
-def test_the_tightest_limit_of_the_chain_binds_and_is_named(tmp_path: Path) -> None:
-    root = v2(
-        tmp_path,
+def test_the_tightest_limit_of_the_chain_binds_and_is_named(grouped) -> None:
+    root = grouped(
         "/user.slice/app/job",
         {
             "sys/fs/cgroup/user.slice/memory.max": f"{8 * GIB}\n",
@@ -90,9 +77,8 @@ def test_the_tightest_limit_of_the_chain_binds_and_is_named(tmp_path: Path) -> N
     assert limits.cores == 1.5
 
 
-def test_a_wide_parent_that_is_nearly_full_leaves_less_than_a_narrow_child(tmp_path: Path) -> None:
-    root = v2(
-        tmp_path,
+def test_a_wide_parent_that_is_nearly_full_leaves_less_than_a_narrow_child(grouped) -> None:
+    root = grouped(
         "/a/b",
         {
             "sys/fs/cgroup/a/memory.max": f"{8 * GIB}",
@@ -106,9 +92,8 @@ def test_a_wide_parent_that_is_nearly_full_leaves_less_than_a_narrow_child(tmp_p
     assert limits.headroom == GIB // 2
 
 
-def test_file_cache_that_the_kernel_gives_back_counts_as_free(tmp_path: Path) -> None:
-    root = v2(
-        tmp_path,
+def test_file_cache_that_the_kernel_gives_back_counts_as_free(grouped) -> None:
+    root = grouped(
         "/a",
         {
             "sys/fs/cgroup/a/memory.max": f"{4 * GIB}",
@@ -119,21 +104,20 @@ def test_file_cache_that_the_kernel_gives_back_counts_as_free(tmp_path: Path) ->
     assert read_limits(root).headroom == 3 * GIB
 
 
-def test_a_group_over_its_limit_has_no_room_and_not_less(tmp_path: Path) -> None:
+def test_a_group_over_its_limit_has_no_room_and_not_less(grouped) -> None:
     files = {"sys/fs/cgroup/a/memory.max": "100", "sys/fs/cgroup/a/memory.current": "300"}
-    assert read_limits(v2(tmp_path, "/a", files)).headroom == 0
+    assert read_limits(grouped("/a", files)).headroom == 0
 
 
-def test_inside_a_container_the_mount_point_is_the_group(tmp_path: Path) -> None:
-    root = v2(tmp_path, "/../../system.slice", {"sys/fs/cgroup/memory.max": f"{GIB}"})
+def test_inside_a_container_the_mount_point_is_the_group(grouped) -> None:
+    root = grouped("/../../system.slice", {"sys/fs/cgroup/memory.max": f"{GIB}"})
     limits = read_limits(root)
     assert (limits.memory, limits.memory_by) == (GIB, "/sys/fs/cgroup/memory.max")
 
 
-def test_version_1_reads_its_own_files(tmp_path: Path) -> None:
+def test_version_1_reads_its_own_files(build) -> None:
     group = "sys/fs/cgroup/memory/docker/abc"
     root = build(
-        tmp_path,
         {
             "proc/self/cgroup": "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/\n",
             "proc/self/mountinfo": MOUNTS_V1,
@@ -155,10 +139,9 @@ def test_version_1_reads_its_own_files(tmp_path: Path) -> None:
     assert limits.warnings == ()
 
 
-def test_version_1_tells_the_limit_of_parents_that_are_not_mounted(tmp_path: Path) -> None:
+def test_version_1_tells_the_limit_of_parents_that_are_not_mounted(build) -> None:
     mount = "35 31 0:32 /kubepods/pod1/c1 /sys/fs/cgroup/memory ro,nosuid master:9 - cgroup cgroup rw,memory\n"
     root = build(
-        tmp_path,
         {
             "proc/self/cgroup": "4:memory:/kubepods/pod1/c1\n",
             "proc/self/mountinfo": mount,

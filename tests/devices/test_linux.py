@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.test_control_groups import GIB, build, v2
 from weigh.devices import linux
 from weigh.devices.linux import (
     parse_cpuinfo,
@@ -15,6 +14,7 @@ from weigh.devices.linux import (
     read_linux,
 )
 
+GIB = 2**30
 MEMINFO = """MemTotal:       24684084 kB
 MemFree:        23420652 kB
 MemAvailable:   24263340 kB
@@ -114,7 +114,7 @@ def test_a_flag_that_only_some_cores_have_is_none_of_the_machine() -> None:
     assert processor_flags(parse_cpuinfo(RASPBERRY)[:1]) == {"neon", "dotprod", "fp16"}
 
 
-def test_arm_has_no_model_name_and_no_core_ids(tmp_path: Path) -> None:
+def test_arm_has_no_model_name_and_no_core_ids(build) -> None:
     cores = parse_cpuinfo(RASPBERRY)
     assert len(cores) == 2
     assert processor_name(cores) == "ARM implementer 0x41 part 0xd0b"
@@ -123,12 +123,12 @@ def test_arm_has_no_model_name_and_no_core_ids(tmp_path: Path) -> None:
         for number in (0, 1)
         for name, text in (("physical_package_id", "0\n"), ("core_id", f"{number}\n"))
     }
-    root = build(tmp_path, {"proc/cpuinfo": RASPBERRY, "proc/meminfo": MEMINFO} | topology)
+    root = build({"proc/cpuinfo": RASPBERRY, "proc/meminfo": MEMINFO} | topology)
     assert read_linux(root).physical_cores == 2
 
 
-def test_a_machine_without_limits_has_what_meminfo_says(tmp_path: Path) -> None:
-    machine = read_linux(build(tmp_path, {"proc/cpuinfo": X86, "proc/meminfo": MEMINFO}))
+def test_a_machine_without_limits_has_what_meminfo_says(build) -> None:
+    machine = read_linux(build({"proc/cpuinfo": X86, "proc/meminfo": MEMINFO}))
     assert machine.memory_total == 24684084 * 1024
     assert machine.memory_available == 24263340 * 1024
     assert (machine.memory_limit, machine.memory_limit_by) == (None, "")
@@ -139,10 +139,9 @@ def test_a_machine_without_limits_has_what_meminfo_says(tmp_path: Path) -> None:
     assert machine.features == machine.device.features
 
 
-def test_a_limit_clips_the_memory_and_what_is_available(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_clips_the_memory_and_what_is_available(monkeypatch: pytest.MonkeyPatch, grouped) -> None:
     monkeypatch.setattr(linux, "_affinity", lambda: 6)
-    root = v2(
-        tmp_path,
+    root = grouped(
         "/job",
         {
             "proc/cpuinfo": X86,
@@ -164,16 +163,18 @@ def test_a_limit_clips_the_memory_and_what_is_available(tmp_path: Path, monkeypa
     assert machine.usable_cores == 3
 
 
-def test_a_limit_above_the_memory_is_none(tmp_path: Path) -> None:
+def test_a_limit_above_the_memory_is_none(grouped) -> None:
     files = {"proc/meminfo": MEMINFO, "sys/fs/cgroup/job/memory.max": f"{999 * GIB}"}
-    machine = read_linux(v2(tmp_path, "/job", files))
+    machine = read_linux(grouped("/job", files))
     assert machine.memory_limit is None
     assert machine.memory_available == 24263340 * 1024
 
 
-def test_half_a_core_still_is_one_thread_and_affinity_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_a_core_still_is_one_thread_and_affinity_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grouped
+) -> None:
     files = {"proc/cpuinfo": X86, "proc/meminfo": MEMINFO, "sys/fs/cgroup/job/cpu.max": "50000 100000"}
-    assert read_linux(v2(tmp_path, "/job", files)).usable_cores == 1
+    assert read_linux(grouped("/job", files)).usable_cores == 1
     monkeypatch.setattr(linux, "_affinity", lambda: 3)
     (tmp_path / "sys/fs/cgroup/job/cpu.max").write_text("max 100000")
     assert read_linux(tmp_path).usable_cores == 3

@@ -61,7 +61,7 @@ REMOVED_GGML: Final[Mapping[int, str]] = {
     37: "IQ4_NL_4_8",
     38: "IQ4_NL_8_8",
 }
-"""ggml types that are no longer read by anything, by number. Source: the enum named in `codecs.sources`."""
+"""ggml types that were given up, by number. Source: the enum named in `codecs.sources`."""
 
 _BY_ID: Final = {codec.id: codec for codec in CODECS}
 _BY_GGML: Final = {codec.ggml_type: codec for codec in CODECS if codec.ggml_type is not None}
@@ -82,8 +82,8 @@ def by_id(name: str) -> Codec:
 def from_ggml(number: int) -> Codec | None:
     """The codec of a ggml type number, None where the number is unknown.
 
-    WeighError CODEC-REMOVED where ggml gave the type up: its layout is known to be read by nothing today, so the
-    file must be made again. Look into `REMOVED_GGML` first to say where in a file the number stands.
+    WeighError CODEC-REMOVED where ggml gave the type up and the file must be made again. A reader that wants to say
+    where in the file the number stands looks into `REMOVED_GGML` first.
     """
     if number in REMOVED_GGML:
         raise WeighError(

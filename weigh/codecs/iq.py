@@ -62,7 +62,7 @@ IQ3_XXS = _lattice("IQ3_XXS", 2 + 96, ggml_type=18, line=410)
 IQ1_S = _lattice("IQ1_S", 2 + 32 + 16, ggml_type=19, line=429)
 IQ3_S = _lattice("IQ3_S", 2 + 64 + 8 + 32 + 4, ggml_type=21, line=421)
 IQ2_S = _lattice("IQ2_S", 2 + 64 + 8 + 8, ggml_type=22, line=401)
-# The fp16 scale of IQ1_M hides in the top halves of its scales.
+# IQ1_M has no d: its fp16 scale is spread over the top 4 bits of its four 16-bit scales.
 IQ1_M = _lattice("IQ1_M", 32 + 16 + 8, ggml_type=29, line=437)
 
 IQ4_NL = Codec(

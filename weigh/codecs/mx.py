@@ -26,8 +26,8 @@ def _e2m1_values() -> NDArray[np.float32]:
 def decode_mxfp4(raw: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A byte of scale exponent E, then 16 bytes of 4-bit floats: 2^(E - 128) * E2M1_DOUBLED[q].
 
-    Values 0-15 lie in the low halves of the bytes, 16-31 in the high halves. E = 255, which the microscaling
-    specification calls NaN, is an ordinary exponent to ggml, and so it is here.
+    Values 0-15 lie in the low halves of the bytes, 16-31 in the high halves. E = 255, NaN in F8_E8M0, is an
+    ordinary exponent to ggml, and so it is here.
     """
     import numpy as np
 

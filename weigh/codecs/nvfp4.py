@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _half_scales() -> NDArray[np.float32]:
     """Half of each scale byte's value. The scale is unsigned: E4M3 without regard to the top bit.
 
-    0x7F, NaN in E4M3, counts as 0; 0xFF does not and is 480. No writer produces it; the reference reads it so.
+    0x7F, NaN in E4M3, counts as 0; 0xFF does not and is 480. ggml reads it so, and never sets the top bit itself.
     """
     import numpy as np
 

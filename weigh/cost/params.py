@@ -70,10 +70,11 @@ def _of_file(model: Model) -> Counts:
         held = tensor.parameters
         group = codecs.setdefault(tensor.codec, {"tensors": 0, "parameters": 0, "bytes": 0})
         group["tensors"] += 1
-        group["parameters"] += held or 0
         group["bytes"] += tensor.nbytes
         if held is None:
             unknown.append(tensor.name)
+        else:
+            group["parameters"] += held
     shares = (share for holding in found.holdings for share in holding.shares)
     warnings = _file_warnings(model, found, unknown)
     return _tally(shares, codecs, found, tuple(unknown), warnings, understood=bool(model.parts))

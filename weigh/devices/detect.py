@@ -46,16 +46,29 @@ def to_gpu(adapter: Adapter, known: Iterable[Device], shared: Quoted | None = No
     """An adapter as a Device: that of the registry where the name tells, else one of which only the memory is known.
 
     The memory is the driver's: error correction and firmware keep some of what the datasheet states. `shared` is
-    the host's, which counts where the device has none of its own.
+    the host's, which counts where the device has little or none of its own.
     """
     memory = measured(adapter.memory_bytes, f"{adapter.memory_bytes} bytes", adapter.tool)
     found = match(adapter.name, adapter.memory_bytes, known)
     if found is None:
         unknown = Device(id="unknown", name=adapter.name, vendor=adapter.vendor, kind="host", memory_bytes=memory)
         return Gpu(unknown, known=False, free_bytes=adapter.free_bytes)
-    if memory is None:
-        memory = shared if found.unified_memory else found.memory_bytes
-    return Gpu(replace(found, memory_bytes=memory), known=True, free_bytes=adapter.free_bytes)
+    free = adapter.free_bytes
+    if (
+        found.unified_memory
+        and shared is not None
+        and _has_more(shared, memory)
+        and _has_more(found.memory_bytes, shared)
+    ):
+        # Drivers call only the part set aside at start-up theirs; programs may take the rest of the host's too.
+        # Several such devices in one machine have more together than one can have: then the driver's stands.
+        memory, free = shared, None
+    return Gpu(replace(found, memory_bytes=memory or found.memory_bytes), known=True, free_bytes=free)
+
+
+def _has_more(one: Quoted | None, other: Quoted | None) -> bool:
+    """Is `one` known and at least as large as `other`, which is nothing where it is unknown?"""
+    return one is not None and (other is None or one.value >= other.value)
 
 
 def _adapters() -> tuple[tuple[Adapter, ...], tuple[str, ...]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from math import prod
 
 from weigh.codecs import by_id
 from weigh.engines.llama_cpp_decoder import Decoder, Run, decoder_graph
@@ -240,24 +239,3 @@ def compute_buffer_bytes(decoder: Decoder, settings: Settings, window: int | Non
     Off by: 0 for the architectures in `EXACT`; not measured for others.
     """
     return max(peak_bytes(decoder_graph(decoder, run)) for run in runs(decoder, settings, window))
-
-
-def work_buffer_bytes(decoder: Decoder, settings: Settings) -> int:
-    """Scratch of the CPU backend, not in the log: the widest input of a matrix product, converted for the kernel.
-
-    hidden x tokens values of at most 36/32 bytes (4-bit and 8-bit weights), or 2 bytes (f16); the larger is taken.
-    Source: ggml/src/ggml-cpu/ggml-cpu.c (`ggml_graph_plan`).
-    """
-    widest = max(
-        shape[-1]
-        for layer in decoder.layers
-        for name, shape in layer.tensors.items()
-        if name.endswith(".weight") and len(shape) > 1
-    )
-    used = max(1, decoder.experts_used)
-    return 2 * widest * used * settings.tokens
-
-
-def elements(tensors: Iterable[Tensor]) -> int:
-    """Values in the tensors."""
-    return sum(prod(tensor.shape) for tensor in tensors)

@@ -322,9 +322,7 @@ def _feed_forward(tensors: Mapping[str, Shape], current: Array) -> Array:
     return _linear(tensors, "ffn_down", hidden)
 
 
-def _experts(
-    graph: Graph, decoder: Decoder, tensors: Mapping[str, Shape], traits: Traits, current: Array
-) -> Array:
+def _experts(graph: Graph, decoder: Decoder, tensors: Mapping[str, Shape], traits: Traits, current: Array) -> Array:
     """Scores of all experts, the best few a token, their outputs side by side, weighted and added up."""
     tokens, used = current.dims[1], decoder.experts_used
     held, inner, _ = tensors["ffn_up_exps.weight"]

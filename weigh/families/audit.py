@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 from weigh import parts
 from weigh.families import FAMILIES
@@ -17,9 +18,11 @@ from weigh.families.roles import is_buffer, layer_of, role_of
 from weigh.types import Family, Model, Part, Role, Slot, Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """The part of a stored tensor that one slot fills. Counts are of parameters; None where unknown."""
+class Share(NamedTuple):
+    """The part of a stored tensor that one slot fills. Counts are of parameters; None where unknown.
+
+    A named tuple, as Holding is: there may be a million of them, and they are made three times as fast.
+    """
 
     role: Role
     layer: int | None
@@ -32,8 +35,7 @@ class Share:
     """It is (part of) the input token table."""
 
 
-@dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(NamedTuple):
     """A stored tensor with its shares."""
 
     tensor: Tensor
@@ -94,7 +96,7 @@ def audit(model: Model) -> Audit:
             doubled.append(tensor.name)
         if _essential(tensor.shape) != _essential(promise.shape):
             wrong.append(f"{tensor.name} is {_shown(tensor.shape)} instead of {_shown(promise.shape)}")
-        holdings.append(Holding(tensor, tuple(_shares(tensor, promise))))
+        holdings.append(held(tensor, promise))
     missing = [p.name for name, p in promised.items() if name not in found and not p.optional and not _is_buffer(p)]
     return Audit(tuple(holdings), tuple(missing), tuple(extra), tuple(wrong), tuple(doubled))
 
@@ -131,6 +133,11 @@ def _joined(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     if len(shapes) == 1:
         return shapes[0]
     return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def held(tensor: Tensor, promise: Promise) -> Holding:
+    """The tensor as what the promise says it is."""
+    return Holding(tensor, tuple(_shares(tensor, promise)))
 
 
 def _shares(tensor: Tensor, promise: Promise) -> Iterator[Share]:

@@ -22,7 +22,6 @@ __all__ = ["FORMATS", "chunks", "read", "values"]
 
 FORMATS: Final[tuple[Format, ...]] = (gguf.FORMAT, safetensors.FORMAT, config.FORMAT)
 
-FIRST_BYTES = 64
 DEFAULTS = Limits()
 
 
@@ -61,21 +60,20 @@ def _uncollected() -> Iterator[None]:
 
 def _read_file(path: Path, limits: Limits) -> Inventory:
     with files.opened(path.parent, path.name) as file:
-        first = files.read_at(file, 0, min(file.size, FIRST_BYTES))
+        first = files.read_at(file, 0, min(file.size, foreign.FIRST_BYTES))
     return _choose(path, first).read(path, limits)
 
 
 def _choose(path: Path, first: bytes) -> Format:
-    """The format by content. The suffix decides only where the content is nothing known: its reader says what is wrong."""
+    """The format by content. The suffix decides only where the content is nothing known: its reader then tells what
+    is wrong.
+    """
     suffix = path.suffix.lower()
     named = [kind for kind in FORMATS if suffix in kind.suffixes]
     for kind in (*named, *FORMATS):
         if kind.sniff(first):
             return kind
-    known = foreign.recognise(first)
-    if known is not None:
-        message = f"this is {known.what}: recognised, but not read by weigh yet"
-        raise WeighError(message, rule="FORMAT-UNREAD", path=path, hint=known.hint)
+    foreign.refuse(first, path)
     if named:
         return named[0]
     readable = ", ".join(kind.name for kind in FORMATS)

@@ -1,4 +1,4 @@
-"""Reads a model's configuration on its own: JSON that names a `model_type` or a `_class_name`, whatever the file's name.
+"""Reads a model's configuration on its own: JSON that names a `model_type` or a `_class_name`, whatever it is called.
 
 A `*.index.json` holds no configuration but the names of shards, which are read in its place.
 """
@@ -27,8 +27,9 @@ OTHER_JSON = {
 
 
 def sniff(first: bytes) -> bool:
-    """The brace of a JSON object, after white space."""
-    return first.lstrip(b" \t\r\n").startswith(b"{")
+    """The brace of a JSON object and what may follow it, with white space before."""
+    start = first.lstrip(b" \t\r\n")
+    return start[:1] == b"{" and start[1:].lstrip(b" \t\r\n")[:1] in (b'"', b"}", b"")
 
 
 def read(path: Path, limits: Limits) -> Inventory:
@@ -65,4 +66,3 @@ FORMAT = Format(
     read=read,
     source="https://huggingface.co/docs/transformers/main_classes/configuration",
 )
-

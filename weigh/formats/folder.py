@@ -7,6 +7,7 @@ names. To find a new format's files in folders, add its suffix to `_candidates`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ def read(folder: Path, limits: Limits) -> Inventory:
 
     Errors: FOLDER-EMPTY, FOLDER-MANY, FOLDER-NONE, FOLDER-FILES (exit 5), and those of the formats.
     """
-    names = files.listed(folder, limits)
-    if not names:
+    names, below = files.listed(folder, limits)
+    if not names and not below:
         raise WeighError("the folder is empty", rule="FOLDER-EMPTY", path=folder)
     if sidecar.NAME in names:
         sidecar.required(folder, sidecar.NAME, limits)
@@ -50,12 +51,11 @@ def read(folder: Path, limits: Limits) -> Inventory:
         warnings = [f"only the configuration is used; weigh does not read {_listing(unread)}"] if unread else []
         return _with_warnings(inventory, warnings)
     found = f"; weigh does not read {_listing(unread)}" if unread else ""
-    below = [name for name in names if (folder / name).is_dir()]
     raise WeighError(
         "the folder holds no model: no safetensors or GGUF file and no config.json" + found,
         rule="FOLDER-NONE",
         path=folder,
-        hint=f"name the folder of the model itself: {_listing(below)}" if below else "name the model's file",
+        hint=f"name the folder of the model itself: {_listing(list(below))}" if below else "name the model's file",
     )
 
 
@@ -106,6 +106,4 @@ def _listing(names: list[str]) -> str:
 
 
 def _with_warnings(inventory: Inventory, warnings: list[str]) -> Inventory:
-    from dataclasses import replace
-
     return replace(inventory, warnings=(*inventory.warnings, *warnings)) if warnings else inventory

@@ -6,7 +6,13 @@ To recognise another: a line in `KNOWN`. Nothing here is parsed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
+
+from weigh.types import WeighError
+
+FIRST_BYTES = 64
+"""What is looked at to tell what a file is."""
 
 SAFER = "save the model as safetensors, which holds no code: save_file or save_pretrained(safe_serialization=True)"
 
@@ -57,6 +63,14 @@ KNOWN: tuple[Foreign, ...] = (
     Foreign("a PDF", "", _begins(b"%PDF")),
     Foreign("an ONNX model", "convert the model it was exported from", _onnx),
 )
+
+
+def refuse(first: bytes, path: Path) -> None:
+    """Say what this file is, if it is a kind that weigh does not read. Error: FORMAT-UNREAD."""
+    known = recognise(first)
+    if known is not None:
+        message = f"this is {known.what}: recognised, but not read by weigh yet"
+        raise WeighError(message, rule="FORMAT-UNREAD", path=path, hint=known.hint)
 
 
 def recognise(first: bytes) -> Foreign | None:

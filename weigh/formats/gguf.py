@@ -44,8 +44,8 @@ def read(path: Path, limits: Limits) -> Inventory:
     """A file, or all parts where it is one of several."""
     folder = path.parent
     contents = _contents(folder, path.name, limits)
-    parts = (contents,)
-    count = _whole(contents, "split.count", 1)
+    parts: tuple[Contents, ...] = (contents,)
+    count = _whole(contents, "split.count", 1, folder)
     if count > 1:
         parts = _parts(folder, contents, count, limits)
     return _inventory(path, folder, parts)
@@ -69,9 +69,7 @@ def _alignment(header: Header, file: files.OpenFile) -> int:
         raise WeighError("general.alignment is not a 32-bit number", rule="GGUF-ALIGNMENT", path=file.path)
     alignment = int(header.metadata["general.alignment"])
     if alignment < 1 or alignment & (alignment - 1):
-        raise WeighError(
-            f"general.alignment is {alignment}, not a power of two", rule="GGUF-ALIGNMENT", path=file.path
-        )
+        raise WeighError(f"general.alignment is {alignment}, not a power of two", rule="GGUF-ALIGNMENT", path=file.path)
     return alignment
 
 
@@ -161,10 +159,10 @@ def _error(
 # ------------------------------------------------------------------------------------------------------ parts
 
 
-def _whole(contents: Contents, key: str, default: int) -> int:
+def _whole(contents: Contents, key: str, default: int, folder: Path) -> int:
     value = contents.header.metadata.get(key, default)
     if type(value) is not int or value < 0:
-        raise WeighError(f"{key} is not a whole number", rule="GGUF-SPLIT", path=contents.name)
+        raise WeighError(f"{key} is not a whole number", rule="GGUF-SPLIT", path=folder / contents.name)
     return value
 
 
@@ -181,7 +179,7 @@ def _parts(folder: Path, given: Contents, count: int, limits: Limits) -> tuple[C
         )
     if count > limits.files:
         message = f"{count:,} parts are more than the {limits.files:,} that weigh opens"
-        raise WeighError(message, rule="GGUF-PARTS", path=path, exit_code=5)
+        raise WeighError(message, rule="GGUF-PARTS", path=path, hint=files.lift("files"), exit_code=5)
     names = [f"{match['stem']}-{number:05d}-of-{count:05d}.gguf" for number in range(1, count + 1)]
     missing = [name for name in names if not files.exists(folder, name)]
     if missing:
@@ -192,16 +190,24 @@ def _parts(folder: Path, given: Contents, count: int, limits: Limits) -> tuple[C
             path=path,
             hint="get the missing files into the same folder",
         )
-    parts = tuple(given if name == given.name else _contents(folder, name, limits) for name in names)
-    _check_parts(parts, folder)
-    return parts
+    parts: list[Contents] = []
+    for name in names:
+        parts.append(given if name == given.name else _contents(folder, name, limits))
+        if sum(len(part.tensors) for part in parts) > limits.tensors:
+            message = f"the parts hold more than {limits.tensors:,} tensors"
+            raise WeighError(message, rule="GGUF-BUDGET", path=path, hint=files.lift("tensors"), exit_code=5)
+        if sum(part.header.end for part in parts) > limits.header_bytes:
+            message = f"the headers of the parts are longer than {limits.header_bytes:,} bytes"
+            raise WeighError(message, rule="GGUF-HEADER", path=path, hint=files.lift("header_bytes"), exit_code=5)
+    _check_parts(tuple(parts), folder)
+    return tuple(parts)
 
 
 def _check_parts(parts: tuple[Contents, ...], folder: Path) -> None:
     holder: dict[str, str] = {}
     for number, part in enumerate(parts):
         path = folder / part.name
-        said = _whole(part, "split.no", 0), _whole(part, "split.count", 1)
+        said = _whole(part, "split.no", 0, folder), _whole(part, "split.count", 1, folder)
         if said != (number, len(parts)):
             message = f"this should be part {number + 1} of {len(parts)}, it says part {said[0] + 1} of {said[1]}"
             raise WeighError(message, rule="GGUF-SPLIT", path=path)
@@ -210,7 +216,7 @@ def _check_parts(parts: tuple[Contents, ...], folder: Path) -> None:
             if other != part.name:
                 message = f"the tensor is in {other!r} too"
                 raise WeighError(message, rule="GGUF-TWICE", path=path, where=f"tensor {tensor.name[:200]!r}")
-    announced = _whole(parts[0], "split.tensors.count", len(holder))
+    announced = _whole(parts[0], "split.tensors.count", len(holder), folder)
     if announced != len(holder):
         message = f"{announced:,} tensors are announced, the parts hold {len(holder):,}"
         raise WeighError(message, rule="GGUF-SPLIT", path=folder / parts[0].name)

@@ -22,6 +22,13 @@ WINDOW_BYTES = 2**20
 KEPT_NUMBERS = 4096
 """Arrays of numbers up to this length are kept: settings per layer. Longer ones belong to tokenizers."""
 KEPT_STRINGS = 256
+KEPT_TEXT = 2**20
+"""Longer texts (a whole `tokenizer.json`) are stepped over like long arrays; chat templates are far shorter."""
+KEPT_BYTES = 16 * 2**20
+"""What all kept values together may take."""
+OBJECT_BYTES = 56
+"""A short string, or a number with its place in a list."""
+MESSAGES = 20
 NAME_BYTES = 65_535
 RANK = 4
 """GGML_MAX_DIMS in ggml.h."""
@@ -80,9 +87,11 @@ class Cursor:
     position: int = 0
     start: int = 0
     window: bytes = b""
+    kept: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def error(self, message: str, rule: str, *, exit_code: int = 3, hint: str = "", where: str = "") -> WeighError:
+        """What is wrong at this position."""
         return WeighError(
             message, rule=rule, path=self.file.path, offset=self.position, exit_code=exit_code, hint=hint, where=where
         )
@@ -105,31 +114,54 @@ class Cursor:
             raise self.error(message, "GGUF-SHORT", hint="the file was cut short, or its lengths are wrong")
         if count > self.limits.header_bytes - self.position:
             message = f"the header is longer than the {self.limits.header_bytes:,} bytes that weigh reads"
-            raise self.error(message, "GGUF-HEADER", exit_code=5)
+            raise self.error(message, "GGUF-HEADER", exit_code=5, hint=files.lift("header_bytes"))
+
+    def keeps(self, nbytes: int) -> bool:
+        """Whether a value of this size may still be kept."""
+        if nbytes > KEPT_BYTES - self.kept:
+            return False
+        self.kept += nbytes
+        return True
+
+    def warn(self, message: str) -> None:
+        """Note what is odd, up to a number that somebody reads."""
+        if len(self.warnings) < MESSAGES:
+            self.warnings.append(message)
+
+    def step(self, count: int) -> None:
+        """Pass over `count` bytes."""
+        self.require(count)
+        self.position += count
 
     def take(self, count: int) -> bytes:
+        """The next `count` bytes."""
         at = self.need(count)
         self.position += count
         return self.window[at : at + count]
 
     def numbers(self, letters: str) -> tuple[Any, ...]:
-        layout = struct.Struct(self.order + letters)
-        at = self.need(layout.size)
-        self.position += layout.size
-        return layout.unpack_from(self.window, at)
+        """The next numbers, by their letters in `struct`."""
+        layout = self.order + letters
+        size = struct.calcsize(layout)
+        at = self.need(size)
+        self.position += size
+        return struct.unpack_from(layout, self.window, at)
 
-    def text(self, what: str) -> bytes:
-        (length,) = self.numbers("Q")
+    def length(self, what: str) -> int:
+        """Length of the string that follows, which the file holds and the budget allows."""
+        length = int(self.numbers("Q")[0])
         self.require(length)
         if length > self.limits.string_bytes:
             message = f"a {what} of {length:,} bytes is longer than the {self.limits.string_bytes:,} that weigh reads"
-            raise self.error(message, "GGUF-STRING", exit_code=5)
-        return self.take(length)
+            raise self.error(message, "GGUF-STRING", exit_code=5, hint=files.lift("string_bytes"))
+        return length
 
     def name(self, what: str) -> str:
-        raw = self.text(what)
-        if len(raw) > NAME_BYTES:
-            raise self.error(f"a {what} of {len(raw):,} bytes is longer than {NAME_BYTES:,}", "GGUF-NAME")
+        """The next string, which names something."""
+        length = self.length(what)
+        if length > NAME_BYTES:
+            raise self.error(f"a {what} of {length:,} bytes is longer than {NAME_BYTES:,}", "GGUF-NAME")
+        raw = self.take(length)
         try:
             return raw.decode()
         except UnicodeDecodeError as cause:
@@ -142,12 +174,13 @@ class Cursor:
 def read(file: files.OpenFile, limits: Limits) -> Header:
     """The whole header of an open GGUF file."""
     cursor = Cursor(file, limits)
-    if cursor.take(len(MAGIC)) != MAGIC:
+    if file.size < len(MAGIC) or files.read_at(file, 0, len(MAGIC)) != MAGIC:
         raise cursor.error("does not begin with GGUF", "GGUF-MAGIC")
+    cursor.step(len(MAGIC))
     version = _version(cursor)
     tensors, keys = cursor.numbers("QQ")
-    _require_count(cursor, keys, 8 + 4 + 1, limits.keys, "keys")
-    _require_count(cursor, tensors, 8 + 4 + 4 + 8, limits.tensors, "tensors")
+    _require_count(cursor, keys, 8 + 4 + 1, "keys", limits.keys)
+    _require_count(cursor, tensors, 8 + 4 + 4 + 8, "tensors", limits.tensors)
     metadata: dict[str, Any] = {}
     types: dict[str, int] = {}
     for _ in range(keys):
@@ -175,13 +208,15 @@ def _version(cursor: Cursor) -> int:
     return int(version)
 
 
-def _require_count(cursor: Cursor, count: int, smallest: int, budget: int, what: str) -> None:
+def _require_count(cursor: Cursor, count: int, smallest: int, what: str, budget: int) -> None:
     """Refuse a count before any loop runs over it."""
     left = cursor.file.size - cursor.position
     if count > left // smallest:
         raise cursor.error(f"{count:,} {what} are announced, {left:,} bytes are left", "GGUF-COUNT")
     if count > budget:
-        raise cursor.error(f"{count:,} {what} are more than {budget:,}", "GGUF-BUDGET", exit_code=5)
+        raise cursor.error(
+            f"{count:,} {what} are more than {budget:,}", "GGUF-BUDGET", exit_code=5, hint=files.lift(what)
+        )
 
 
 def _entry(cursor: Cursor) -> Entry:
@@ -204,10 +239,14 @@ def _value(cursor: Cursor, kind: int, key: str) -> Any:
         if kind != BOOL:
             return number
         if number > 1:
-            cursor.warnings.append(f"{key[:200]}: a truth value is stored as {number}; read as true")
+            cursor.warn(f"{key[:200]}: a truth value is stored as {number}; read as true")
         return bool(number)
     if kind == STRING:
-        return _readable(cursor, cursor.text("string"), key)
+        length = cursor.length("string")
+        if length <= KEPT_TEXT and cursor.keeps(length + OBJECT_BYTES):
+            return _readable(cursor, cursor.take(length), key)
+        cursor.step(length)
+        return {"array": "byte", "length": length}
     if kind == ARRAY:
         return _array(cursor, key)
     raise cursor.error(f"{kind} is no type of a value", "GGUF-TYPE", where=f"key {key[:200]!r}")
@@ -217,7 +256,7 @@ def _readable(cursor: Cursor, raw: bytes, key: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError:
-        cursor.warnings.append(f"{key[:200]}: not UTF-8 text")
+        cursor.warn(f"{key[:200]}: not UTF-8 text")
         return raw.decode(errors="backslashreplace")
 
 
@@ -228,15 +267,18 @@ def _array(cursor: Cursor, key: str) -> Any:
         name, letter = SCALARS[kind]
         nbytes = count * struct.calcsize("<" + letter)
         cursor.require(nbytes)
-        if count <= KEPT_NUMBERS:
-            found = list(cursor.numbers(letter * count))
+        if count <= KEPT_NUMBERS and cursor.keeps(count * OBJECT_BYTES):
+            found = list(cursor.numbers(f"{count}{letter}"))
             return [bool(number) for number in found] if kind == BOOL else found
-        cursor.position += nbytes
+        cursor.step(nbytes)
         return {"array": name, "length": count}
     if kind == STRING:
-        if count <= KEPT_STRINGS:
-            return [_readable(cursor, cursor.text("string"), key) for _ in range(count)]
+        start = cursor.position
         _skip_strings(cursor, count)
+        nbytes = cursor.position - start
+        if count <= KEPT_STRINGS and nbytes <= KEPT_TEXT and cursor.keeps(nbytes + count * OBJECT_BYTES):
+            cursor.position = start
+            return [_readable(cursor, cursor.take(cursor.length("string")), key) for _ in range(count)]
         return {"array": "string", "length": count}
     if kind == ARRAY:
         _skip_arrays(cursor, count, cursor.limits.array_nesting - 1)
@@ -256,9 +298,7 @@ def _skip_strings(cursor: Cursor, count: int) -> None:
         while count and at <= last:
             at += 8 + unpack(window, at)[0]
             count -= 1
-        step = cursor.start + at - cursor.position
-        cursor.require(step)
-        cursor.position += step
+        cursor.step(cursor.start + at - cursor.position)
 
 
 def _skip_arrays(cursor: Cursor, count: int, levels: int) -> None:
@@ -270,8 +310,7 @@ def _skip_arrays(cursor: Cursor, count: int, levels: int) -> None:
         kind, inner = cursor.numbers("IQ")
         if kind in SCALARS:
             nbytes = inner * struct.calcsize("<" + SCALARS[kind][1])
-            cursor.require(nbytes)
-            cursor.position += nbytes
+            cursor.step(nbytes)
         elif kind == STRING:
             _skip_strings(cursor, inner)
         elif kind == ARRAY:

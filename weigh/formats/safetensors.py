@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from weigh import codecs, files
-from weigh.formats import sidecar
+from weigh.formats import foreign, sidecar
 from weigh.types import Codec, Format, Inventory, Limits, Piece, Tensor, WeighError
 
 LENGTH_BYTES = 8
@@ -34,6 +34,7 @@ class Contents:
 
     name: str
     size: int
+    header_bytes: int
     tensors: tuple[Tensor, ...]
     metadata: Mapping[str, str]
 
@@ -71,13 +72,18 @@ def read_numbered(folder: Path, stem: str, count: int, limits: Limits) -> Invent
     if files.exists(folder, index.name):
         return read_index(index, limits)
     if count > limits.files:
-        raise WeighError(f"{count:,} shards are more than {limits.files:,}", rule="ST-SHARDS", path=index, exit_code=5)
+        raise WeighError(
+            f"{count:,} shards are more than {limits.files:,}",
+            rule="ST-SHARDS",
+            path=index,
+            hint=files.lift("files"),
+            exit_code=5,
+        )
     names = [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
     missing = [name for name in names if not files.exists(folder, name)]
     if missing:
         raise _missing_shards(folder, missing, count)
-    shards = tuple(_contents(folder, name, limits) for name in names)
-    _refuse_twins(shards, folder)
+    shards = _shards(folder, names, limits)
     return _inventory(folder / names[0], folder, shards, limits, warnings=(f"no index {index.name} beside the shards",))
 
 
@@ -89,31 +95,42 @@ def _contents(folder: Path, name: str, limits: Limits) -> Contents:
         header, start = _header(file, limits)
         metadata = _metadata(header.pop("__metadata__", None), file)
         if len(header) > limits.tensors:
-            raise _error(f"{len(header):,} tensors are more than {limits.tensors:,}", "ST-TENSORS", file, exit_code=5)
+            raise _error(
+                f"{len(header):,} tensors are more than {limits.tensors:,}",
+                "ST-TENSORS",
+                file,
+                hint=files.lift("tensors"),
+                exit_code=5,
+            )
         layout = Layout(file, start, file.size - start, limits.rank, {})
         tensors = [_tensor(tensor_name, entry, layout) for tensor_name, entry in header.items()]
         _require_no_gaps(tensors, start, file)
-        return Contents(name, file.size, tuple(tensors), metadata)
+        return Contents(name, file.size, start, tuple(tensors), metadata)
 
 
 def _header(file: files.OpenFile, limits: Limits) -> tuple[dict[str, Any], int]:
     """The parsed header and where the data begin."""
+    first = files.read_at(file, 0, min(file.size, foreign.FIRST_BYTES))
+    if not sniff(first):
+        foreign.refuse(first, file.path)
     if file.size < LENGTH_BYTES:
         raise _error(
             f"{file.size} bytes are fewer than the {LENGTH_BYTES} that hold the header's length", "ST-SHORT", file
         )
     length = int.from_bytes(files.read_at(file, 0, LENGTH_BYTES), "little")
     if length > file.size - LENGTH_BYTES:
-        message = f"the header says it takes {length:,} bytes, the file has {file.size - LENGTH_BYTES:,} after its length"
+        message = (
+            f"the header says it takes {length:,} bytes, the file has {file.size - LENGTH_BYTES:,} after its length"
+        )
         raise _error(message, "ST-LENGTH", file, offset=0, hint="not a safetensors file, or cut short: get it again")
     if length > limits.header_bytes:
         message = f"a header of {length:,} bytes is more than the {limits.header_bytes:,} that weigh reads"
-        raise _error(message, "ST-HEADER", file, offset=0, exit_code=5)
+        raise _error(message, "ST-HEADER", file, offset=0, hint=files.lift("header_bytes"), exit_code=5)
     text = files.read_at(file, LENGTH_BYTES, length)
     if text[:1] != MARK:
         raise _error("the header does not begin with '{'", "ST-BRACE", file, offset=LENGTH_BYTES)
     values = VALUES_A_TENSOR * limits.tensors
-    return files.json_object(text, file.path, limits, values, made=_entry), LENGTH_BYTES + length
+    return files.json_object(text, file.path, limits, values, made=_entry, start=LENGTH_BYTES), LENGTH_BYTES + length
 
 
 def _entry(pairs: list[tuple[str, Any]]) -> Any:
@@ -236,7 +253,7 @@ def read_index(path: Path, limits: Limits) -> Inventory:
     with files.opened(folder, path.name) as file:
         if file.size > limits.header_bytes:
             message = f"an index of {file.size:,} bytes is more than the {limits.header_bytes:,} that weigh reads"
-            raise WeighError(message, rule="INDEX-SIZE", path=path, exit_code=5)
+            raise WeighError(message, rule="INDEX-SIZE", path=path, hint=files.lift("header_bytes"), exit_code=5)
         data = files.read_at(file, 0, file.size)
         index = files.json_object(data, path, limits, VALUES_A_TENSOR * limits.tensors)
         size = file.size
@@ -244,12 +261,11 @@ def read_index(path: Path, limits: Limits) -> Inventory:
     names = sorted(set(weight_map.values()))
     if len(names) > limits.files:
         message = f"{len(names):,} shards are more than the {limits.files:,} that weigh opens"
-        raise WeighError(message, rule="INDEX-FILES", path=path, exit_code=5)
+        raise WeighError(message, rule="INDEX-FILES", path=path, hint=files.lift("files"), exit_code=5)
     missing = [name for name in names if not files.exists(folder, name)]
     if missing:
         raise _missing_shards(path, missing, len(names))
-    shards = tuple(_contents(folder, name, limits) for name in names)
-    _refuse_twins(shards, path)
+    shards = _shards(folder, names, limits)
     warnings = _check_index(index, weight_map, shards, path)
     return _inventory(path, folder, shards, limits, warnings=warnings, extra=((path.name, size),))
 
@@ -260,7 +276,7 @@ def _weight_map(index: dict[str, Any], path: Path, limits: Limits) -> dict[str, 
         raise WeighError("the index has no weight_map of tensors to files", rule="INDEX-MAP", path=path)
     if len(found) > limits.tensors:
         message = f"{len(found):,} tensors are more than {limits.tensors:,}"
-        raise WeighError(message, rule="INDEX-TENSORS", path=path, exit_code=5)
+        raise WeighError(message, rule="INDEX-TENSORS", path=path, hint=files.lift("tensors"), exit_code=5)
     wrong = next((name for name, shard in found.items() if type(shard) is not str), None)
     if wrong is not None:
         message = "the index does not name a file for a tensor"
@@ -276,6 +292,24 @@ def _missing_shards(path: Path, missing: list[str], count: int) -> WeighError:
         path=path,
         hint="get the missing files into the same folder",
     )
+
+
+def _shards(folder: Path, names: list[str], limits: Limits) -> tuple[Contents, ...]:
+    """Every shard's header, within one budget for all."""
+    shards: list[Contents] = []
+    tensors = header_bytes = 0
+    for name in names:
+        shards.append(_contents(folder, name, limits))
+        tensors += len(shards[-1].tensors)
+        header_bytes += shards[-1].header_bytes
+        if tensors > limits.tensors:
+            message = f"the shards hold more than {limits.tensors:,} tensors"
+            raise WeighError(message, rule="ST-TENSORS", path=folder, hint=files.lift("tensors"), exit_code=5)
+        if header_bytes > limits.header_bytes:
+            message = f"the headers of the shards are longer than {limits.header_bytes:,} bytes"
+            raise WeighError(message, rule="ST-HEADER", path=folder, hint=files.lift("header_bytes"), exit_code=5)
+    _refuse_twins(tuple(shards), folder)
+    return tuple(shards)
 
 
 def _refuse_twins(shards: tuple[Contents, ...], path: Path) -> None:

@@ -7,26 +7,6 @@ import pytest
 from weigh.devices.sheet import parse_sheet, read_sheet
 from weigh.types import WeighError
 
-SHEET = """
-name = "Example X1"
-vendor = "Example"
-class = "edge"
-aliases = ["x1", "example"]
-unified_memory = true
-[figures]
-memory_bytes = { value = 8_589_934_592, says = "8GB LPDDR5", source = "datasheet" }
-memory_bandwidth = { value = 1.02e11, says = "102 GB/s", source = "datasheet" }
-[figures.peak]
-int8 = { value = 6.7e13, says = "67 TOPS", source = "page" }
-[sources.datasheet]
-url = "https://example.com/x1.pdf"
-title = "X1 datasheet"
-read = 2026-01-31
-published = 2025-06-01
-[sources.page]
-url = "https://example.com/x1"
-read = 2026-02-01
-"""
 PATH = Path("example-x1.toml")
 
 
@@ -66,10 +46,10 @@ PATH = Path("example-x1.toml")
         ("published = 2025-06-01", "published = 2025", "sources.datasheet.published"),
     ],
 )
-def test_a_fault_is_named_with_its_file_and_key(old: str, new: str, key: str) -> None:
-    assert old in SHEET
+def test_a_fault_is_named_with_its_file_and_key(old: str, new: str, key: str, sheet: str) -> None:
+    assert old in sheet
     with pytest.raises(WeighError) as caught:
-        parse_sheet(SHEET.replace(old, new), PATH)
+        parse_sheet(sheet.replace(old, new), PATH)
     assert caught.value.rule == "DEVICE-FILE"
     assert caught.value.path == "example-x1.toml"
     assert "example-x1.toml" in caught.value.message
@@ -83,9 +63,9 @@ def test_what_is_no_sheet_is_refused(text: str) -> None:
         parse_sheet(text, PATH)
 
 
-def test_a_file_is_named_after_the_id() -> None:
+def test_a_file_is_named_after_the_id(sheet: str) -> None:
     with pytest.raises(WeighError, match="named after no id"):
-        parse_sheet(SHEET, Path("Example X1.toml"))
+        parse_sheet(sheet, Path("Example X1.toml"))
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
@@ -97,8 +77,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             read_sheet(tmp_path / f"{name}.toml")
 
 
-def test_a_sheet_becomes_a_device_with_words_and_sources() -> None:
-    device = parse_sheet(SHEET, PATH)
+def test_a_sheet_becomes_a_device_with_words_and_sources(sheet: str) -> None:
+    device = parse_sheet(sheet, PATH)
     assert (device.id, device.name, device.vendor, device.kind) == ("example-x1", "Example X1", "Example", "edge")
     assert device.aliases == ("x1", "example")
     assert device.unified_memory
@@ -111,8 +91,8 @@ def test_a_sheet_becomes_a_device_with_words_and_sources() -> None:
     assert device.peak["int8"].source == "https://example.com/x1"
 
 
-def test_a_number_that_is_left_out_is_none_and_never_a_default() -> None:
-    device = parse_sheet(SHEET, PATH)
+def test_a_number_that_is_left_out_is_none_and_never_a_default(sheet: str) -> None:
+    device = parse_sheet(sheet, PATH)
     missing = (device.link_bandwidth, device.host_bandwidth, device.power_w, device.rental_usd_per_hour, device.cores)
     assert missing == (None,) * 5
     assert set(device.peak) == {"int8"}

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.test_sheet import SHEET
 from weigh.commands import devices as command
 from weigh.devices.machine import Gpu, Machine, host_device, measured
 from weigh.types import Device, WeighError
@@ -54,9 +53,9 @@ def test_filters_narrow_together() -> None:
     assert all(row["memory_bytes"] >= 80e9 for row in many)
 
 
-def test_unknown_memory_meets_no_minimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_memory_meets_no_minimum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sheet: str) -> None:
     monkeypatch.setenv("WEIGH_DEVICES", str(tmp_path))
-    lines = [line for line in SHEET.splitlines() if not line.startswith("memory_bytes")]
+    lines = [line for line in sheet.splitlines() if not line.startswith("memory_bytes")]
     (tmp_path / "example-x1.toml").write_text("\n".join(lines))
     assert command.run(search="example-x1")["devices"][0]["memory_bytes"] is None
     assert command.run(search="example-x1", minimum_memory="1B")["devices"] == []

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.devices.test_sheet import SHEET
 from weigh import devices as registry
 from weigh.devices import devices, find
 from weigh.types import WeighError
@@ -28,8 +27,8 @@ def test_an_unknown_name_is_exit_4_with_a_hint(name: str) -> None:
     assert caught.value.hint
 
 
-def test_a_slip_of_the_finger_is_asked_back(own: Path) -> None:
-    (own / "example-x1.toml").write_text(SHEET)
+def test_a_slip_of_the_finger_is_asked_back(own: Path, sheet: str) -> None:
+    (own / "example-x1.toml").write_text(sheet)
     for slip in ("exmaple-x1", "example-x2", "exmaple-x1x8"):
         with pytest.raises(WeighError) as caught:
             find(slip)
@@ -43,30 +42,30 @@ def test_a_number_without_a_unit_is_told_about_units() -> None:
     assert "8GiB" in caught.value.hint
 
 
-def test_none_of_a_device_is_refused(own: Path) -> None:
-    (own / "example-x1.toml").write_text(SHEET)
+def test_none_of_a_device_is_refused(own: Path, sheet: str) -> None:
+    (own / "example-x1.toml").write_text(sheet)
     with pytest.raises(WeighError) as caught:
         find("example-x1x0")
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize("name", ["example-x1", "x1", "example", "EXAMPLE-X1", " X1 "])
-def test_ids_and_aliases_in_any_case_are_found(own: Path, name: str) -> None:
-    (own / "example-x1.toml").write_text(SHEET)
+def test_ids_and_aliases_in_any_case_are_found(own: Path, name: str, sheet: str) -> None:
+    (own / "example-x1.toml").write_text(sheet)
     cluster = find(name)
     assert (cluster.device.id, cluster.count) == ("example-x1", 1)
 
 
 @pytest.mark.parametrize(("name", "count"), [("example-x1x8", 8), ("x1x2", 2), ("exampleX16", 16)])
-def test_xn_is_several_of_them(own: Path, name: str, count: int) -> None:
-    (own / "example-x1.toml").write_text(SHEET)
+def test_xn_is_several_of_them(own: Path, name: str, count: int, sheet: str) -> None:
+    (own / "example-x1.toml").write_text(sheet)
     cluster = find(name)
     assert (cluster.device.id, cluster.count) == ("example-x1", count)
 
 
-def test_a_name_that_ends_like_a_count_is_the_name_first(own: Path) -> None:
-    (own / "rt.toml").write_text(SHEET)
-    (own / "rtx99.toml").write_text(SHEET.replace('["x1", "example"]', "[]"))
+def test_a_name_that_ends_like_a_count_is_the_name_first(own: Path, sheet: str) -> None:
+    (own / "rt.toml").write_text(sheet)
+    (own / "rtx99.toml").write_text(sheet.replace('["x1", "example"]', "[]"))
     assert find("rtx99").device.id == "rtx99"
     assert find("rtx99").count == 1
     assert find("rtx98").count == 98
@@ -92,9 +91,9 @@ def test_a_size_that_cannot_be_meant_is_a_usage_error(name: str) -> None:
     assert caught.value.exit_code == 2
 
 
-def test_a_user_s_sheet_replaces_ours_of_the_same_id(own: Path) -> None:
+def test_a_user_s_sheet_replaces_ours_of_the_same_id(own: Path, sheet: str) -> None:
     first = devices()[0]
-    (own / f"{first.id}.toml").write_text(SHEET)
+    (own / f"{first.id}.toml").write_text(sheet)
     assert find(first.id).device.name == "Example X1"
     assert sum(device.id == first.id for device in devices()) == 1
     for alias in first.aliases:
@@ -102,18 +101,18 @@ def test_a_user_s_sheet_replaces_ours_of_the_same_id(own: Path) -> None:
             find(alias)
 
 
-def test_the_first_of_several_folders_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_of_several_folders_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sheet: str) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "mine.toml").write_text(SHEET.replace("Example X1", folder))
+        (tmp_path / folder / "mine.toml").write_text(sheet.replace("Example X1", folder))
     monkeypatch.setenv("WEIGH_DEVICES", f"{tmp_path / 'one'}:{tmp_path / 'two'}".replace(":", registry.os.pathsep))
     assert find("mine").device.name == "one"
     assert find("x1").device.name == "one"
 
 
-def test_an_alias_of_two_sheets_in_one_folder_is_refused(own: Path) -> None:
-    (own / "one.toml").write_text(SHEET)
-    (own / "two.toml").write_text(SHEET)
+def test_an_alias_of_two_sheets_in_one_folder_is_refused(own: Path, sheet: str) -> None:
+    (own / "one.toml").write_text(sheet)
+    (own / "two.toml").write_text(sheet)
     with pytest.raises(WeighError) as caught:
         find("x1")
     assert caught.value.rule == "DEVICE-AMBIGUOUS"
@@ -126,17 +125,17 @@ def test_a_folder_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tm
     assert caught.value.exit_code == 2
 
 
-def test_a_broken_sheet_stops_the_list_and_not_a_look_up(own: Path) -> None:
+def test_a_broken_sheet_stops_the_list_and_not_a_look_up(own: Path, sheet: str) -> None:
     (own / "broken.toml").write_text("name = ")
-    (own / "good.toml").write_text(SHEET)
+    (own / "good.toml").write_text(sheet)
     assert find("good").device.id == "good"
     assert find("x1").device.id == "good"
     with pytest.raises(WeighError, match=r"broken\.toml"):
         devices()
 
 
-def test_a_look_up_parses_one_sheet(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (own / "only-one.toml").write_text(SHEET)
+def test_a_look_up_parses_one_sheet(own: Path, monkeypatch: pytest.MonkeyPatch, sheet: str) -> None:
+    (own / "only-one.toml").write_text(sheet)
     parsed: list[str] = []
     read = registry.read_sheet
 

@@ -113,6 +113,15 @@ def test_shared_memory_is_the_host_s_and_not_the_datasheet_s() -> None:
     )
     assert to_gpu(Adapter("Card A", "X", None, None, "t"), (own, shared), host_memory).device == own
     assert match("Chip B", 36 * 2**30, (own, shared)) is shared
+    carved = to_gpu(Adapter("Chip B", "X", 2**29, 2**28, "t"), (own, shared), host_memory)
+    assert (carved.device.memory_bytes, carved.free_bytes) == (host_memory, None)
+    four = measured(512 * 2**30, "MemTotal", "/proc/meminfo")
+    one_of_four = to_gpu(Adapter("Chip B", "X", 127 * 2**30, 2**28, "t"), (own, shared), four)
+    assert one_of_four.device.memory_bytes is not None
+    assert (one_of_four.device.memory_bytes.value, one_of_four.free_bytes) == (127 * 2**30, 2**28)
+    most = to_gpu(Adapter("Chip B", "X", 112 * 2**30, 2**28, "t"), (own, shared), host_memory)
+    assert most.device.memory_bytes is not None
+    assert (most.device.memory_bytes.value, most.free_bytes) == (112 * 2**30, 2**28)
 
 
 def test_the_machine_of_this_test_is_seen() -> None:
