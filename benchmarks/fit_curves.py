@@ -4,13 +4,19 @@
 it fits and writes it into `weigh/engines/curves/llama.cpp.toml`; classes that it does not fit are left as they are.
 The rows stay in FOLDER: their licences differ, and only ranges, names and errors come into the project.
 A new table is a reader and its name in READERS.
+
+Decode is bytes read a token x tokens a second / stated bandwidth; prefill is FLOPs x tokens a second / stated peak.
+Lines of one device, model and codec count as one (their median) and every device weighs the same, so that a card that
+many people own does not speak for its class.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import json
 import re
+import tomllib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,27 +24,34 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-from benchmarks.curve_file import Curve, write_curves
 from weigh import catalogue, parts
 from weigh.codecs import by_id, nbytes
 from weigh.commands.source import load
 from weigh.devices import devices
 from weigh.devices.match import match
-from weigh.engines.curves import Phase, is_processor, stated_limit
+from weigh.engines.curves import CLASSES, CURVES, curve_class
 from weigh.recipes.llama_cpp import plan
 from weigh.recipes.tensors import Stored, tensors
 from weigh.types import Device, Model, Pass, WeighError
 
 ENGINE = "llama.cpp"
-PHASES: tuple[Phase, ...] = ("decode", "prefill")
-LEAST_BYTES = 500_000_000
-"""Below this a token is mostly fixed cost (kernel launches, sampling), which a share of the bandwidth cannot express."""
-LEAST_PROMPT = 256
-"""Tokens: shorter prompts measure the start rather than the rate."""
-FEW_DEVICES = 3
-"""Classes with fewer devices take the spread between devices from all discrete processors together."""
+TARGET = Path(__file__).parents[1] / "weigh/engines/curves" / f"{ENGINE}.toml"
 GIB = 2**30
+LEAST_BYTES = 5e8
+"""Read a token. Below, a token is mostly fixed cost (launches, sampling) that no share of a bandwidth can express."""
+LEAST_PROMPT = 256
+"""Tokens: shorter prompts measure the start and not the rate."""
+UNSURE = 0.1
+"""Most that the keys and values may add: tables do not say whether the prompt lay before the generated tokens."""
+FITS = 0.9
+"""Share of a card's memory that a file may take: what does not fit runs partly on the host, whatever the row says."""
+FEW = 3
+"""Fewer devices take the spread that all dedicated cards together have around their own median."""
+SLACK = 1.5
+"""How far the ends of an interval are moved out where another class or another engine stands in."""
+CARDS = ("consumer", "workstation", "datacenter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +77,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The efficiency that a row stands for."""
+    """The efficiency that lines of one device, model and codec stand for."""
 
     file: str
-    device: Device
+    device: str
+    group: str
+    """Class of the device."""
+    curve: str
     model: str
     codec: str
-    phase: Phase
     efficiency: float
-    bytes: int
 
 
 # ------------------------------------------------------------------------------------------------- reading
@@ -130,7 +144,9 @@ def read_users(path: Path) -> Iterator[Row]:
     for line in _lines(path):
         single = line["engine"] == ENGINE and line["batch"] == "1" and line["device_count"] == "1"
         drafted = line["spec_decoding"] == "True" or line["mtp"] == "True"
-        if not single or drafted or not line["gpu_layers"] or line["hw_class"] == "CPU_ONLY":
+        # With Metal every layer is on the processor unless told otherwise; elsewhere the line must say so.
+        told = bool(line["gpu_layers"]) or line["backend"] == "metal"
+        if not single or drafted or not told or line["hw_class"] == "CPU_ONLY":
             continue
         memory = _number(line["vram_GB"])
         prompt, output = int(line["prompt_tokens"] or 0), int(line["output_tokens"] or 0)
@@ -147,7 +163,7 @@ def read_users(path: Path) -> Iterator[Row]:
             prompt,
             _number(line["decode_tok_s"]),
             _number(line["prefill_tok_s"]),
-            int(line["gpu_layers"]),
+            int(line["gpu_layers"]) if line["gpu_layers"] else None,
         )
 
 
@@ -156,3 +172,210 @@ READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
     "llmfit_community_runs.csv": read_community,
     "llmfit_user_benchmarks.csv": read_users,
 }
+
+
+# ------------------------------------------------------------------------------------------------ counting
+
+
+NAMES: Mapping[str, str] = {
+    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
+    "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
+    "allenai_sera-8b": "qwen3-8b",
+    "allenai_sera-8b-ga": "qwen3-8b",
+    "meta-llama-3-8b": "llama-3-8b",
+    "meta-llama-3.1-8b": "llama-3.1-8b",
+    "nousresearch_nouscoder-14b": "qwen3-14b",
+    "qwen2.5-coder-14b": "qwen2.5-14b",
+    "qwen2.5-coder-1.5b": "qwen2.5-1.5b",
+    "qwen2.5-coder-32b": "qwen2.5-32b",
+    "qwen2.5-coder-3b": "qwen2.5-3b",
+    "qwen2.5-coder-7b": "qwen2.5-7b",
+    "mistral-7b-instruct": "mistral-7b",
+}
+"""Names under which models of the catalogue's dimensions were measured: later training changes no size."""
+_TAIL = re.compile(r"(\.gguf|[-.](q\d\w*|iq\d\w*|f16|bf16|fp16)|-gguf|-instruct|-it|-chat|-hf|-2507|-v0\.3)$")
+
+
+def catalogue_name(written: str) -> str | None:
+    """Id of the catalogue's entry with the dimensions of the model of that name; None where there is none."""
+    name = written.rpartition("/")[2].lower()
+    shorter = _TAIL.sub("", name)
+    while shorter != name:
+        name, shorter = shorter, _TAIL.sub("", shorter)
+    name = NAMES.get(name, name.removeprefix("qwen_").removeprefix("google_"))
+    return name if name in catalogue.names() else None
+
+
+@cache
+def _loaded(name: str) -> Model:
+    return load(name)
+
+
+@cache
+def weight_bytes(name: str, codec: str) -> int | None:
+    """Bytes of weights that one token reads: every matrix, of experts those used, of the embedding only a tied head."""
+    model = _loaded(name)
+    try:
+        codecs = plan(model, codec.upper()).tensors
+        stored = tensors(model, "ggml")
+    except (WeighError, KeyError):
+        return None
+    tied = all(tensor.name != "output.weight" for tensor in stored)
+    return sum(_read_of(tensor, codecs[tensor.name].codec, model, tied=tied) for tensor in stored)
+
+
+def _read_of(tensor: Stored, codec: str, model: Model, *, tied: bool) -> int:
+    held = nbytes(by_id(codec), tensor.shape)
+    if tensor.role == "position" or (tensor.role == "embedding" and not tied):
+        return 0
+    if tensor.role == "expert":
+        return held * model.dimensions["experts_used"] // model.dimensions["experts"]
+    return held
+
+
+def state_bytes(name: str, codec: str, past: float) -> float:
+    """Bytes of keys and values that one token reads, `past` tokens into the sequence."""
+    bits = by_id(codec).bits
+    held = 0.0
+    for part in _loaded(name).parts:
+        state = parts.remembers(part)
+        if state is not None:
+            kept = past if state.window is None else min(past, state.window)
+            held += kept * state.heads * (state.key_width + state.value_width) * bits / 8
+    return held
+
+
+def prompt_flops(name: str, tokens: int) -> int:
+    """FLOPs of a prompt of so many tokens, the head on its last position only."""
+    return sum(parts.forward(part, Pass(tokens)) for part in _loaded(name).parts)
+
+
+# -------------------------------------------------------------------------------------------------- points
+
+
+def points(folder: Path) -> list[Point]:
+    """What the tables in the folder say of devices and models that weigh knows; prints how many lines were left out."""
+    known = devices()
+    raw: dict[tuple[str, str, str, str, str, str], list[float]] = defaultdict(list)
+    for name, read in READERS.items():
+        counts: dict[str, int] = defaultdict(int)
+        for row in read(folder / name):
+            device = match(row.device, row.memory_bytes, known)
+            model = catalogue_name(row.model)
+            reason = _unusable(row, device, model)
+            counts[reason or "used"] += 1
+            if reason or device is None or model is None:
+                continue
+            for curve, value in _efficiencies(row, device, model):
+                raw[name, device.id, curve_class(device), curve, model, row.codec.upper()].append(value)
+        print(f"{name}: " + ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items())))
+    raw |= {key: [value] for key, value in _phones(folder).items()}
+    return [Point(*_ordered(key), median(values)) for key, values in sorted(raw.items())]
+
+
+def _ordered(key: tuple[str, str, str, str, str, str]) -> tuple[str, str, str, str, str, str]:
+    return key
+
+
+def _unusable(row: Row, device: Device | None, model: str | None) -> str:
+    """Why a line is left out; empty where it is used."""
+    if device is None:
+        return "of unknown devices"
+    if model is None:
+        return "of unknown models"
+    weights = weight_bytes(model, row.codec)
+    if weights is None:
+        return "of unknown mixes"
+    if row.layers is not None and row.layers < _loaded(model).dimensions["layers"]:
+        return "partly on the host"
+    memory = device.memory_bytes
+    if memory is not None and file_bytes(model, row.codec) > FITS * memory.value:
+        return "too large for the memory"
+    return ""
+
+
+def _efficiencies(row: Row, device: Device, model: str) -> Iterator[tuple[str, float]]:
+    weights = weight_bytes(model, row.codec) or 0
+    if row.decode and device.memory_bandwidth is not None:
+        state = state_bytes(model, row.state_codec, row.past)
+        if weights >= LEAST_BYTES and state <= UNSURE * weights:
+            yield "decode", (weights + state) * row.decode / device.memory_bandwidth.value
+    if row.prefill and row.prompt >= LEAST_PROMPT and weights >= LEAST_BYTES:
+        rate = prompt_flops(model, row.prompt) / row.prompt * row.prefill
+        half = device.peak.get("f16", device.peak.get("bf16"))
+        if half is not None:
+            yield "prefill", rate / half.value
+        if "f32" in device.peak:
+            yield "prefill_f32", rate / device.peak["f32"].value
+
+
+PHONE_FILE = "llama32_ondevice.csv"
+PHONE = "snapdragon-8-gen-3"
+"""The processor of the phone in that table, a OnePlus 12."""
+
+
+def _phones(folder: Path) -> dict[tuple[str, str, str, str, str, str], float]:
+    """ExecuTorch on a phone. Its 4-bit files hold embedding and head in mixes of their own, so bf16 alone is used."""
+    found = {}
+    device = next(device for device in devices() if device.id == PHONE)
+    for line in _lines(folder / PHONE_FILE):
+        size, _, kind = line["model"].partition(" ")
+        if kind == "BF16" and device.memory_bandwidth is not None:
+            model = f"llama-3.2-{size.lower()}"
+            read = weight_bytes(model, kind) or 0
+            rate = read * float(line["decode_tokens_per_s"]) / device.memory_bandwidth.value
+            found[PHONE_FILE, device.id, "phone", "decode", model, kind] = rate
+    return found
+
+
+# ------------------------------------------------------------------------------------------------- fitting
+
+
+def quantile(values: Sequence[tuple[float, float]], share: float) -> float:
+    """Weighted quantile of (value, weight), linear between the middles of the weights."""
+    ordered = sorted(values)
+    whole = sum(weight for _, weight in ordered)
+    places, passed = [], 0.0
+    for value, weight in ordered:
+        places.append(((passed + weight / 2) / whole, value))
+        passed += weight
+    if share <= places[0][0]:
+        return places[0][1]
+    for (left, low), (right, high) in zip(places, places[1:], strict=False):
+        if share <= right:
+            return low + (high - low) * (share - left) / (right - left)
+    return places[-1][1]
+
+
+def weighed(some: Iterable[Point]) -> list[tuple[float, float]]:
+    """Efficiencies with weights that sum to one a device."""
+    by_device: dict[str, list[float]] = defaultdict(list)
+    for point in some:
+        by_device[point.device].append(point.efficiency)
+    return [(value, 1 / len(values)) for values in by_device.values() for value in values]
+
+
+def interval(some: Sequence[Point], pool: Sequence[Point]) -> tuple[float, float, float]:
+    """5th, 50th and 95th percentile; with few devices at least as wide as the pool is around its own median."""
+    low, value, high = (quantile(weighed(some), share) for share in (0.05, 0.5, 0.95))
+    if len({point.device for point in some}) < FEW:
+        bottom, middle, top = (quantile(weighed(pool), share) for share in (0.05, 0.5, 0.95))
+        low, high = min(low, value * bottom / middle), max(high, value * top / middle)
+    return low, value, high
+
+
+def left_out(some: Sequence[Point], pool: Sequence[Point]) -> dict[str, float]:
+    """Predict each device from the others: median and worst error of its speed, and the share inside the interval."""
+    errors, inside = [], []
+    names = sorted({point.device for point in some})
+    for name in names:
+        own = [point.efficiency for point in some if point.device == name]
+        rest = [point for point in some if point.device != name]
+        low, value, high = interval(rest, [point for point in pool if point.device != name])
+        errors.append(median(abs(value / one - 1) for one in own))
+        inside.append(sum(low <= one <= high for one in own) / len(own))
+    return {
+        "left_out_error": median(errors),
+        "left_out_worst": max(errors),
+        "left_out_inside": sum(inside) / len(inside),
+    }

@@ -135,7 +135,7 @@ def _feed_forward_shapes(plan: Blueprint) -> dict[str, tuple[int, ...]]:
             "ffn_down.weight": down,
             "ffn_up.bias": (plan.hidden,),
             "attn_qkv.bias": (3 * plan.width,),
-            **{name: (plan.width,) for name in sorted(biases)},
+            **dict.fromkeys(sorted(biases), (plan.width,)),
         }
     return {"ffn_gate.weight": up, "ffn_up.weight": up, "ffn_down.weight": down}
 

@@ -20,7 +20,7 @@ from weigh import __version__
 from weigh.types import WeighError
 
 if TYPE_CHECKING:
-    from weigh.commands import Answer
+    from weigh.report.answer import Answer
     from weigh.report.text import Page
 
 SUMMARY = "summary"
@@ -30,6 +30,7 @@ class Weigh(click.Group):
     """A first word that is a command is the command; any other is the model of the weigh-in."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the hidden command of the weigh-in in front of a model."""
         first = next((word for word in args if not word.startswith("-")), None)
         if first is not None and first not in self.commands:
             args = [SUMMARY, *args]
@@ -57,9 +58,9 @@ def output_options(*, rows: bool) -> Callable[[Callable[..., None]], Callable[..
     """--json and --html on every command, --csv where the answer has rows."""
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        function = click.option("--html", "html", type=click.Path(dir_okay=False), help="Write a page that stands alone.")(
-            function
-        )
+        function = click.option(
+            "--html", "html", type=click.Path(dir_okay=False), help="Write a page that stands alone."
+        )(function)
         if rows:
             function = click.option("--csv", "csv", is_flag=True, help="Print the rows as CSV.")(function)
         return click.option("--json", "json", is_flag=True, help="Print a JSON document.")(function)
@@ -134,7 +135,9 @@ def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any
     emit(answer, lambda: weigh_in.page(answer, why=why), json=json, html=html)
 
 
-@cli.command(epilog="\b\nExamples:\n  weigh show bert-large\n  weigh show mixtral-8x7b --json\n  weigh show gpt2 --tensors --csv")
+@cli.command(
+    epilog="\b\nExamples:\n  weigh show bert-large\n  weigh show mixtral-8x7b --json\n  weigh show gpt2 --tensors --csv"
+)
 @click.argument("model")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
 @output_options(rows=True)
@@ -181,7 +184,10 @@ def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool,
         )
 
 
-@cli.command(epilog="\b\nExamples:\n  weigh devices --class consumer --min-memory 16GB\n  weigh devices h100 --why\n  weigh devices --this")
+@cli.command(
+    epilog="\b\nExamples:\n  weigh devices --class consumer --min-memory 16GB\n"
+    "  weigh devices h100 --why\n  weigh devices --this"
+)
 @click.argument("search", required=False)
 @click.option("--class", "kind", help="datacenter, consumer, workstation, apple, tpu, desktop, laptop, edge, phone.")
 @click.option("--vendor", help="Only of this vendor.")
@@ -191,8 +197,8 @@ def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool,
 @output_options(rows=True)
 def devices(json: bool, csv: bool, html: str | None, why: bool, **filters: Any) -> None:
     """The devices known, with the source of every number."""
-    from weigh.commands import Answer
     from weigh.commands import devices as command
+    from weigh.report.answer import Answer
 
     found = command.run(**filters)
     answer = Answer("devices", filters, {k: found[k] for k in ("devices", "this")}, list(found["warnings"]))
@@ -234,7 +240,9 @@ registry("recipes", "The mixes of codecs that runtimes really produce.")
 registry("catalogue", "The known models: our count beside the published one.")
 
 
-@cli.command(epilog="\b\nExamples:\n  weigh explain quantization\n  weigh explain kv-cache gpt2\n  weigh explain 量化 --lang zh")
+@cli.command(
+    epilog="\b\nExamples:\n  weigh explain quantization\n  weigh explain kv-cache gpt2\n  weigh explain 量化 --lang zh"
+)
 @click.argument("term", required=False)
 @click.argument("model", required=False)
 @click.option("--lang", type=click.Choice(["en", "zh"]), default="en", show_default=True, help="Language.")
@@ -280,7 +288,7 @@ def main() -> None:
         # The reader went away (`| head`): nothing is wrong, and Python must not complain again while closing.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except Exception as bug:  # noqa: BLE001 - the outermost edge: a bug of ours is said in the style of all errors
+    except Exception as bug:
         if os.environ.get("WEIGH_DEBUG") == "1":
             raise
         report = WeighError(

@@ -258,7 +258,7 @@ def told(path: Path, missing_exit: int = 3) -> Iterator[None]:
         yield
     except OSError as cause:
         if cause.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-            broken = path.is_symlink()
+            broken = os.path.islink(path)  # unlike Path.is_symlink, also where the name is too long
             message = "the link leads to a file that does not exist" if broken else "there is no such file or folder"
             raise WeighError(message, rule="FILE-MISSING", path=path, exit_code=missing_exit) from cause
         if isinstance(cause, PermissionError):

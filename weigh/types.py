@@ -108,6 +108,7 @@ class Tensor:
 
     @property
     def nbytes(self) -> int:
+        """Stored bytes, scales and indices included."""
         # One piece is the rule, and a header may hold a million tensors.
         if len(self.pieces) == 1:
             return self.pieces[0].nbytes
@@ -198,6 +199,7 @@ class Slot:
 
     @property
     def parameters(self) -> int:
+        """What the slot adds to the count."""
         return 0 if self.tied else prod(self.shape)
 
     @property
@@ -268,6 +270,7 @@ class Part:
 
     @property
     def address(self) -> str:
+        """Where it stands in the whole model: `layers.3.attention`."""
         return self.path if self.layer is None else f"layers.{self.layer}.{self.path}"
 
 

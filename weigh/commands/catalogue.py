@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from weigh import catalogue
-from weigh.commands import Answer
 from weigh.cost.params import count
 from weigh.families.identify import identify
+from weigh.report.answer import Answer
 from weigh.types import WeighError
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weigh.codecs import CODECS
-from weigh.commands import Answer
+from weigh.report.answer import Answer
 
 
 def run(search: str | None = None) -> Answer:

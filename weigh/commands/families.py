@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weigh.commands import Answer
 from weigh.families import FAMILIES
+from weigh.report.answer import Answer
 
 
 def run(search: str | None = None) -> Answer:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from weigh.commands import Answer
 from weigh.commands.source import load
 from weigh.cost.params import Counts, count
 from weigh.families import family_of
 from weigh.families.audit import Audit, differences, promises
+from weigh.report.answer import Answer
 from weigh.types import Limits, Model
 
 

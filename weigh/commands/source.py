@@ -35,6 +35,4 @@ def _unknown(name: str) -> WeighError:
         hint = "a hub id is not read over the network: download the model's folder, or its config.json, and name that"
     else:
         hint = "name a file, a folder, a config.json or a catalogue name (`weigh catalogue` lists them)"
-    return WeighError(
-        f"there is no file, folder or known model `{name}`", rule="MODEL-UNKNOWN", hint=hint, exit_code=4
-    )
+    return WeighError(f"there is no file, folder or known model `{name}`", rule="MODEL-UNKNOWN", hint=hint, exit_code=4)

@@ -82,9 +82,7 @@ def peak_of(device: Device) -> tuple[str, Quoted] | None:
     return next(((name, device.peak[name]) for name in ("f16", "bf16", "f32") if name in device.peak), None)
 
 
-def _step(
-    device: Device, engine_id: str, *, flops: float, traffic: float, phase: str
-) -> tuple[Figure | None, str]:
+def _step(device: Device, engine_id: str, *, flops: float, traffic: float, phase: str) -> tuple[Figure | None, str]:
     """One step: max(traffic / bandwidth, flops / peak), each with its own efficiency range."""
     memory = efficiency(engine_id, device, "decode")
     compute = efficiency(engine_id, device, "prefill")
@@ -111,7 +109,14 @@ def _step(
         "bound": bound,
     }
     formula = "max(bytes / (bytes_per_s x memory_efficiency), flops / (peak x compute_efficiency))"
-    return Figure(value, low, high, "s", "assumed" if used.basis == "assumed" else "derived", Why(formula, inputs, f"{SOURCE}; {used.source}")), bound
+    return Figure(
+        value,
+        low,
+        high,
+        "s",
+        "assumed" if used.basis == "assumed" else "derived",
+        Why(formula, inputs, f"{SOURCE}; {used.source}"),
+    ), bound
 
 
 def _range(ideal: float, reached: Efficiency) -> tuple[float, float, float]:

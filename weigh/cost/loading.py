@@ -30,6 +30,7 @@ class Loaded:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
+        """Without their roles."""
         return tuple(holding.tensor for holding in self.holdings)
 
 
@@ -77,5 +78,7 @@ def _planned(model: Model, dialect: Dialect, name: str, choose: Callable[[Promis
         offset += -(-size // ALIGNMENT) * ALIGNMENT
         holdings.append(held(tensor, promise))
     if not holdings:
-        raise WeighError("the model has no tensors that could be stored", rule="PLAN-EMPTY", path=model.inventory.source)
+        raise WeighError(
+            "the model has no tensors that could be stored", rule="PLAN-EMPTY", path=model.inventory.source
+        )
     return Loaded(tuple(holdings), False, name, reasons)

@@ -46,6 +46,7 @@ class Counts:
 
     @property
     def bits_per_parameter(self) -> float | None:
+        """Stored bits of what is counted, by its parameters."""
         return 8 * self.counted_bytes / self.total if self.total else None
 
 
@@ -76,7 +77,7 @@ def _of_file(model: Model) -> Counts:
         else:
             group["parameters"] += held
     shares = (share for holding in found.holdings for share in holding.shares)
-    warnings = _file_warnings(model, found, unknown)
+    warnings = _file_warnings(found, unknown)
     return _tally(shares, codecs, found, tuple(unknown), warnings, understood=bool(model.parts))
 
 
@@ -143,7 +144,7 @@ def _tally(
     )
 
 
-def _file_warnings(model: Model, found: Audit, unknown: list[str]) -> tuple[str, ...]:
+def _file_warnings(found: Audit, unknown: list[str]) -> tuple[str, ...]:
     told = []
     if unknown:
         told.append(f"{len(unknown)} tensors of unknown type are left out of the count: {_some(unknown)}")

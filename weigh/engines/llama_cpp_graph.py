@@ -41,6 +41,7 @@ class Array:
 
     @property
     def nbytes(self) -> int:
+        """Bytes that a place for it takes."""
         return -(-prod(self.dims) * self.item_bytes // ALIGNMENT) * ALIGNMENT
 
     def same_layout(self, other: Array) -> bool:

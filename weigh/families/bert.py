@@ -96,9 +96,7 @@ def _language_head(kind: str, width: int, vocabulary: int, *, tied: bool) -> lis
     return [part("head", linear), part("head_bias", Embedding(1, vocabulary, role="head"))]
 
 
-def _classifier(
-    config: Config, kind: str, suffix: str, width: int, pooler: list[Part], name: str
-) -> list[Part]:
+def _classifier(config: Config, kind: str, suffix: str, width: int, pooler: list[Part], name: str) -> list[Part]:
     """Heads for sequences, tokens, choices and questions."""
     labels = config.labels()
     dense = part("classifier_dense", Linear(width, width, bias=True, positions="one"))

@@ -45,9 +45,7 @@ def _model_type(configuration: Mapping[str, Any]) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _unidentified(
-    inventory: Inventory, family: str | None, model_type: str | None, refusal: WeighError
-) -> Model:
+def _unidentified(inventory: Inventory, family: str | None, model_type: str | None, refusal: WeighError) -> Model:
     if not inventory.tensors:
         raise refusal
     warning = f"{refusal.message}: counted from the file, roles by the names of tensors"

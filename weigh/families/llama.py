@@ -53,14 +53,12 @@ def llama(config: Config) -> Architecture:
 
 
 def _windows(config: Config, kind: str, sizes: Sizes) -> list[int | None]:
-    """Mistral slides in every layer unless `sliding_window` is null; SmolLM3 only where `use_sliding_window` says so."""
+    """Mistral slides in every layer unless `sliding_window` is null; SmolLM3 where `use_sliding_window` says so."""
     if kind == "mistral":
         return [config.optional_integer("sliding_window")] * sizes.layers
     if kind == "smollm3" and config.switch("use_sliding_window", default=False):
         interval = config.integer("no_rope_layer_interval", default=4)
-        rotary = config.integers(
-            "no_rope_layers", default=[int((i + 1) % interval != 0) for i in range(sizes.layers)]
-        )
+        rotary = config.integers("no_rope_layers", default=[int((i + 1) % interval != 0) for i in range(sizes.layers)])
         return windows(config, sizes.layers, [not has_rope for has_rope in rotary])
     return [None] * sizes.layers
 

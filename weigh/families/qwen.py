@@ -54,9 +54,7 @@ def qwen(config: Config) -> Architecture:
     sizes = _sizes(config, kind)
     window = _windows(config, kind, sizes.layers)
     mlp = Mlp(sizes.width, sizes.hidden, gated=True)
-    layers = [
-        pre_norm_layer(sizes, i, _attention(config, kind, sizes, window[i]), mlp) for i in range(sizes.layers)
-    ]
+    layers = [pre_norm_layer(sizes, i, _attention(config, kind, sizes, window[i]), mlp) for i in range(sizes.layers)]
     tied = config.switch("tie_word_embeddings", default=False)
     behind = head(config, STEMS[kind], sizes.width, sizes.vocabulary, tied=tied)
     return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width))

@@ -10,7 +10,7 @@ from weigh.types import Role
 _LAYER = re.compile(r"(?:^|[._/])(?:layers?|h|blocks?|blk|resblocks|stages?|encoder|decoder)[._/](\d+)(?=[._/]|$)")
 
 _PATTERNS: tuple[tuple[Role, str], ...] = (
-    ("buffer", r"inv_freq|position_ids|masked_bias|attn\.bias$|num_batches_tracked|running_(mean|var)|rope_f(reqs|actors)"),
+    ("buffer", r"inv_freq|position_ids|masked_bias|attn\.bias$|num_batches|running_(mean|var)|rope_f(reqs|actors)"),
     ("mtp", r"(^|[._])mtp([._]|$)|nextn|eh_proj"),
     ("vision", r"vision|visual|image_|^v\.|patch_embed"),
     ("audio", r"audio|speech"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weigh.types import Pass, PartKind, Slot, State
+from weigh.types import PartKind, Pass, Slot, State
 
 
 @dataclass(frozen=True, slots=True)

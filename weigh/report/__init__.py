@@ -1,1 +1,4 @@
-"""From plain data to what people read: text, JSON, CSV, HTML. Units, rounding and escaping happen here and only here."""
+"""From plain data to what people read: text, JSON, CSV, HTML.
+
+Units, rounding and escaping happen here and only here.
+"""

@@ -30,7 +30,7 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     out.say(
         result["source"],
         f"{result['family'] or 'unknown architecture'} ({result['model_type'] or 'no model type'}), "
-        f"{result['format']}, {_dimensions(result['dimensions'])}".rstrip(", "),
+        f"{result['format']}, {dimensions_in_words(result['dimensions'])}".rstrip(", "),
     )
     out.add("Parameters", ["", number(""), number("")], _totals(counts))
     add_roles(out, result)
@@ -57,7 +57,8 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     return out
 
 
-def _dimensions(dimensions: Mapping[str, int]) -> str:
+def dimensions_in_words(dimensions: Mapping[str, int]) -> str:
+    """Sizes as a reader says them: 30 layers, 576 wide, 9 heads."""
     return ", ".join(f"{dimensions[name]:,} {word}" for name, word in SHORTCUTS.items() if name in dimensions)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from weigh.types import Basis, Figure
 
 MARKS: dict[Basis, str] = {"counted": "=", "measured": "m", "derived": "~", "assumed": "?"}
@@ -88,7 +90,7 @@ def shown(figure: Figure | None) -> str:
 
 def in_unit(value: float, unit: str) -> str:
     """A value in an SI unit as text."""
-    formats = {
+    formats: dict[str, Callable[[float], str]] = {
         "B": size,
         "s": duration,
         "FLOP": operations,

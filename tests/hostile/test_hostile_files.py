@@ -1,0 +1,86 @@
+"""Every hostile file is refused by the rule that is meant for it; every odd but valid one is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from hostile.cases import EXOTIC, REFUSED, Case
+from weigh import formats
+from weigh.types import Limits, WeighError
+
+SOURCES = (Path(formats.__file__).parent, Path(formats.__file__).parents[1] / "files.py")
+NEEDS_MORE_THAN_A_FILE = {
+    "FILE-CHANGED", "FILE-DENIED", "FILE-FOLDER", "FILE-KIND", "FILE-LOOP", "FILE-MISSING", "FILE-NAME", "FILE-RANGE",
+    "FILE-READ", "FOLDER-EMPTY", "FOLDER-FILES", "FOLDER-MANY", "FOLDER-NONE", "INDEX-ABSENT", "INDEX-TWICE",
+    "READ-MEMORY", "READ-UNEXPECTED", "VALUES-CODEC", "VALUES-MEMORY", "VALUES-ORDER", "VALUES-PIECES", "VALUES-SIZE",
+}  # fmt: skip
+"""Rules about several files, the file system or a tensor's values; tests/formats holds them to it."""
+NEEDS_LIMITS = {
+    "GGUF-BUDGET", "GGUF-HEADER", "GGUF-PARTS", "GGUF-STRING", "INDEX-FILES", "INDEX-SIZE", "INDEX-TENSORS",
+    "ST-HEADER", "ST-SHARDS", "ST-TENSORS",
+}  # fmt: skip
+"""Rules that pass a limit; test_budgets.py lowers the limit instead of writing a gigabyte."""
+
+
+def _write(folder: Path, case: Case) -> Path:
+    path = folder / case.name
+    path.write_bytes(case.content)
+    return path
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_a_hostile_file_is_refused_by_its_rule(case: Case, tmp_path: Path) -> None:
+    path = _write(tmp_path, case)
+    with pytest.raises(WeighError) as caught:
+        formats.read(path)
+    assert (caught.value.rule, caught.value.exit_code) == (case.rule, case.exit_code)
+    assert caught.value.path is not None
+    assert caught.value.message
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize("case", EXOTIC, ids=lambda case: case.name)
+def test_a_valid_but_odd_file_is_read(case: Case, tmp_path: Path) -> None:
+    inventory = formats.read(_write(tmp_path, case))
+    sizes = dict(inventory.files)
+    for tensor in inventory.tensors:
+        for piece in tensor.pieces:
+            assert 0 <= piece.offset <= sizes[piece.file] - piece.nbytes
+
+
+def test_every_rule_has_a_file_that_breaks_it() -> None:
+    text = "\n".join(path.read_text() for source in SOURCES for path in (source.glob("*.py") if source.is_dir() else [source]))
+    rules = set(re.findall(r'"((?:FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES)-[A-Z-]+)"', text))
+    tested = {case.rule for case in REFUSED} | NEEDS_MORE_THAN_A_FILE | NEEDS_LIMITS
+    assert rules == tested
+
+
+def test_an_error_inside_a_large_header_says_where(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes((19).to_bytes(8, "little") + b'{"a": \xc3\xa9 }' + b" " * 9)
+    with pytest.raises(WeighError) as caught:
+        formats.read(path)
+    assert caught.value.offset == 14
+
+
+def test_what_is_not_known_is_visible_with_its_bytes(tmp_path: Path) -> None:
+    cases = {case.name: case for case in EXOTIC}
+    new = formats.read(_write(tmp_path, cases["new_dtype.safetensors"])).tensors[0]
+    assert (new.codec, new.nbytes, new.parameters) == ("unknown:F12_NEW", 5, None)
+    new = formats.read(_write(tmp_path, cases["new_type.gguf"])).tensors[0]
+    assert (new.codec, new.nbytes, new.parameters) == ("unknown:ggml-250", 32, None)
+
+
+@pytest.mark.parametrize("name", ["truth_2.gguf", "value_not_utf8.gguf", "gap.gguf", "big_endian.gguf"])
+def test_what_is_odd_is_told(name: str, tmp_path: Path) -> None:
+    case = next(case for case in EXOTIC if case.name == name)
+    assert formats.read(_write(tmp_path, case)).warnings
+
+
+def test_a_template_is_kept_as_text(tmp_path: Path) -> None:
+    case = next(case for case in EXOTIC if case.name == "template.gguf")
+    inventory = formats.read(_write(tmp_path, case), Limits())
+    assert inventory.metadata["tokenizer.chat_template"] == "{{ ''.__class__.__mro__ }}"

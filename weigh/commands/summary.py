@@ -1,0 +1,92 @@
+"""`weigh MODEL`: the weigh-in. One page with everything that matters about the parameters, for one machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from weigh.commands.cost import priced
+from weigh.commands.setting import Setting, at_context, inputs, setting
+from weigh.commands.show import describe
+from weigh.commands.source import load
+from weigh.cost.loading import loaded
+from weigh.cost.memory import fits, memory
+from weigh.cost.params import count
+from weigh.report.answer import Answer
+from weigh.types import Model, WeighError
+
+STORED_AS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k")
+"""Forms whose size the page compares."""
+
+
+def run(name: str, **options: Any) -> Answer:
+    """The inventory, the cost at three contexts, the storage in other forms. Schema `weigh/summary/1`.
+
+    Where the architecture is unknown or its configuration does not suffice, the page says what the file says and
+    why the rest is missing.
+    """
+    model = load(name)
+    counts = count(model)
+    shown = describe(model, counts)
+    warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
+    try:
+        chosen = setting(name, model=model, **options)
+    except WeighError as refusal:
+        if model.refusal is None:
+            raise
+        reason = {"rule": refusal.rule, "message": refusal.message, "hint": refusal.hint}
+        return Answer("summary", {"model": name}, {"inventory": shown, "cost": None, "refused": reason}, warnings)
+    cost, more = priced(chosen)
+    result = {
+        "inventory": shown,
+        "machine": {"id": chosen.device.id, "name": chosen.device.name, "limit": chosen.place.limit},
+        "cost": cost,
+        "contexts": [_at(chosen, context) for context in _contexts(chosen)],
+        "forms": _forms(model, chosen),
+        "refused": None,
+    }
+    return Answer("summary", inputs(chosen, name), result, list(dict.fromkeys([*warnings, *more])))
+
+
+def _contexts(chosen: Setting) -> list[int]:
+    """A short, a usual and the longest context that the model was trained for."""
+    trained = chosen.model.dimensions.get("context")
+    if not trained or chosen.engine.state(chosen.job).value == 0:
+        return [chosen.job.workload.context]
+    usual = chosen.job.workload.context
+    return sorted({min(512, trained), usual, trained})
+
+
+def _at(chosen: Setting, context: int) -> dict[str, Any]:
+    there = at_context(chosen, context)
+    needed = memory(there.job, there.engine)
+    return {
+        "context": context,
+        "weights": needed.weights,
+        "state": needed.state,
+        "activations": needed.activations,
+        "overhead": needed.overhead,
+        "total": needed.total,
+        "fits": fits(needed.total, chosen.place.capacity),
+    }
+
+
+def _forms(model: Model, chosen: Setting) -> list[dict[str, Any]]:
+    """Bytes of the weights in other forms, and whether each would fit here."""
+    from dataclasses import replace
+
+    rows = []
+    for form in STORED_AS:
+        held = loaded(model, form, chosen.engine.dialect)
+        job = replace(chosen.job, tensors=held.tensors, file=False)
+        size = sum(tensor.nbytes for tensor in held.tensors)
+        needed = memory(job, chosen.engine)
+        rows.append(
+            {
+                "weights": form,
+                "bytes": size,
+                "total": needed.total,
+                "fits": fits(needed.total, chosen.place.capacity),
+                "kept_wider": len(held.reasons),
+            }
+        )
+    return rows

@@ -1,0 +1,229 @@
+"""llama.cpp as an Engine: a job translated into llama.cpp's terms, and its buffers as Figures.
+
+On a CPU the buffers are those of the log, to the byte where the architecture is in `EXACT`. On a graphics
+processor the same rules give what is offloaded; the driver's own memory is an assumption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from weigh import parts
+from weigh.engines.llama_cpp import STATE_CODECS, VERSION, WINDOWED, overhead_bytes, windowed_states
+from weigh.engines.llama_cpp_buffers import (
+    Settings,
+    compute_buffer_bytes,
+    output_buffer_bytes,
+    state_bytes,
+    weight_buffers,
+)
+from weigh.engines.llama_cpp_decoder import EXACT, Decoder, Layer
+from weigh.types import Basis, Engine, Figure, Job, Model, State, WeighError, Why, counted
+
+SOURCE = f"llama.cpp as packed in {VERSION}; docs/llama-cpp-memory.md"
+
+ARCHITECTURES = {
+    "llama": "llama",
+    "mistral": "llama",
+    "mixtral": "llama",
+    "smollm3": "smollm3",
+    "olmo": "olmo",
+    "olmo2": "olmo2",
+    "phi": "phi2",
+    "phi3": "phi3",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "qwen2_moe": "qwen2moe",
+    "qwen3_moe": "qwen3moe",
+    "gemma": "gemma",
+    "gemma2": "gemma2",
+    "gemma3_text": "gemma3",
+    "gpt2": "gpt2",
+    "gptj": "gptj",
+    "gpt_neox": "gptneox",
+    "opt": "opt",
+    "bloom": "bloom",
+    "falcon": "falcon",
+    "mpt": "mpt",
+    "bert": "bert",
+}
+"""`model_type` to llama.cpp's own name (gguf-py/gguf/constants.py, MODEL_ARCH_NAMES)."""
+
+HOSTS = frozenset({"host", "desktop", "laptop", "edge", "phone", "size"})
+"""Kinds of device whose memory is the process's own: nothing is offloaded, no driver context is added."""
+
+DRIVER_BYTES = (0.3e9, 0.5e9, 0.8e9)
+"""A context of the graphics driver with llama.cpp's kernels. Assumed from reports of 0.14 to 0.75 GB."""
+
+
+def states(model: Model) -> tuple[State, ...]:
+    """What the model's attention layers keep, with the windows that llama.cpp honours."""
+    kept = tuple(state for part in model.parts if (state := parts.remembers(part)) is not None)
+    return windowed_states(kept, architecture(model))
+
+
+def architecture(model: Model) -> str:
+    """llama.cpp's name. Errors: WeighError ENGINE-UNSUPPORTED where it does not run the model type."""
+    name = ARCHITECTURES.get(model.model_type or "")
+    if name is None:
+        raise WeighError(
+            f"llama.cpp does not run the model type `{model.model_type}`",
+            rule="ENGINE-UNSUPPORTED",
+            hint="`weigh show` counts it; `weigh engines` lists the runtimes that are modelled",
+        )
+    return name
+
+
+def settings(job: Job) -> Settings:
+    """llama-server's defaults, with the context, sequences and cache of the job."""
+    work = job.workload
+    return Settings(
+        context=work.context,
+        sequences=work.batch,
+        key_codec=work.state_codec,
+        value_codec=work.state_codec,
+        threads=int(job.device.cores.value) if job.device.cores else 2,
+    )
+
+
+def decoder(job: Job) -> Decoder:
+    """The model's layers as llama.cpp's graph builder sees them: heads, widths and the shapes of the tensors."""
+    model = job.model
+    outside: dict[str, tuple[int, ...]] = {}
+    inside: dict[int, dict[str, tuple[int, ...]]] = {}
+    for tensor in job.tensors:
+        first, _, rest = tensor.name.partition(".")
+        number, _, name = rest.partition(".")
+        if first == "blk" and number.isdecimal():
+            inside.setdefault(int(number), {})[name] = tensor.shape
+        else:
+            outside[tensor.name] = tensor.shape
+    honoured = architecture(model) in WINDOWED
+    layers = []
+    for part in model.parts:
+        if part.kind != "attention" or part.layer is None:
+            continue
+        dims = part.dimensions
+        layers.append(
+            Layer(
+                heads=dims.heads,
+                kv_heads=dims.kv_heads,
+                key_width=dims.key_dim,
+                value_width=dims.value_dim,
+                tensors=inside.get(part.layer, {}),
+                windowed=honoured and dims.window is not None,
+            )
+        )
+    sizes = model.dimensions
+    return Decoder(
+        architecture=architecture(model),
+        layers=tuple(layers),
+        width=sizes["width"],
+        vocabulary=sizes["vocabulary"],
+        tensors=outside,
+        experts_used=sizes.get("experts_used", 0),
+    )
+
+
+def weights(job: Job) -> Mapping[str, Figure]:
+    """`mapped` and, on a CPU with kernels for it, `repacked`; on a graphics processor what is offloaded.
+
+    There the token table stays with the host, unless a tied head needs it on the device too.
+    """
+    architecture(job.model)
+    if job.device.kind in HOSTS:
+        # Wheels and packages are built for AVX2: the kernels of wider vectors are not in them.
+        features = frozenset(name for name in job.device.features if not name.startswith("avx512"))
+        buffers = weight_buffers(job.tensors, features)
+        formula = {
+            "mapped": "range of the file from the first to the last tensor that stays as it is",
+            "repacked": "copies of the tensors rearranged for wide vectors",
+        }
+        return {
+            name: counted(size, "B", formula[name], SOURCE, tensors=len(job.tensors))
+            for name, size in buffers.items()
+            if size or name == "mapped"
+        }
+    table = next((tensor.nbytes for tensor in job.tensors if tensor.name == "token_embd.weight"), 0)
+    tied = not any(tensor.name == "output.weight" for tensor in job.tensors)
+    offloaded = sum(tensor.nbytes for tensor in job.tensors) - (0 if tied else table)
+    return {"offloaded": counted(offloaded, "B", "all tensors but the token table, which the host keeps", SOURCE)}
+
+
+def state(job: Job) -> Figure:
+    """The KV cache of all sequences, allocated whole at the start."""
+    kept = states(job.model)
+    how = settings(job)
+    size = state_bytes(kept, how)
+    return counted(
+        size,
+        "B",
+        "sum over layers of kv_heads x (key + value size) x cells x sequences, in the cache's codec",
+        SOURCE,
+        layers=len(kept),
+        cells=how.cells,
+        windowed_layers=sum(entry.window is not None for entry in kept),
+        sequences=how.sequences,
+        codec=how.key_codec,
+    )
+
+
+def activations(job: Job) -> Mapping[str, Figure]:
+    """The compute buffer by a replay of llama.cpp's allocator, and the buffer of the logits."""
+    how = settings(job)
+    built = decoder(job)
+    window = next((entry.window for entry in states(job.model) if entry.window is not None), None)
+    size = compute_buffer_bytes(built, how, window)
+    exact = built.architecture in EXACT and job.device.kind in HOSTS
+    spread = 0.10 if exact else 0.35
+    basis: Basis = "derived" if exact else "assumed"
+    note = "found equal to the log for this architecture on a CPU" if exact else "not compared with a log here"
+    inputs = {"micro_batch": how.tokens, "cells": how.cells, "architecture": built.architecture, "note": note}
+    why = Why("largest graph of a micro-batch, laid out as llama.cpp's allocator does", inputs, SOURCE)
+    logits = output_buffer_bytes(built.vocabulary, how)
+    return {
+        "compute": Figure(size, size * (1 - spread), size * (1 + spread), "B", basis, why),
+        "logits": counted(logits, "B", "vocabulary x sequences x 4", SOURCE, vocabulary=built.vocabulary),
+    }
+
+
+def overhead(job: Job) -> Figure:
+    """The program, its tokenizer and bookkeeping; on a graphics processor the driver's context."""
+    if job.device.kind not in HOSTS:
+        low, value, high = DRIVER_BYTES
+        return Figure(value, low, high, "B", "assumed", Why("context of the graphics driver with its kernels"))
+    how = settings(job)
+    vocabulary = job.model.dimensions["vocabulary"]
+    merges = _merges(job.model)
+    value, low, high = overhead_bytes(vocabulary, len(job.tensors), how, merges)
+    why = Why(
+        "code + fixed + per token + per merge + per tensor + per cache cell + per sequence",
+        {"vocabulary": vocabulary, "merges": merges, "tensors": len(job.tensors), "cells": how.cells},
+        SOURCE,
+    )
+    return Figure(round(value), round(low), round(high), "B", "derived", why)
+
+
+def _merges(model: Model) -> int | None:
+    """Merges of a byte-pair vocabulary, where the file's metadata tell."""
+    entry = model.inventory.metadata.get("tokenizer.ggml.merges")
+    length = getattr(entry, "length", None)
+    return length if isinstance(length, int) else None
+
+
+LLAMA_CPP = Engine(
+    id="llama.cpp",
+    name="llama.cpp (llama-server's defaults)",
+    dialect="ggml",
+    state_codecs=STATE_CODECS,
+    weights=weights,
+    state=state,
+    activations=activations,
+    overhead=overhead,
+    source=VERSION,
+    notes=(
+        "memory on a CPU: weights, KV cache and compute buffer equal to its log, see docs/llama-cpp-memory.md",
+        "memory on a graphics processor: the same rules, with an assumed driver context",
+        "windows are honoured only where llama.cpp does (Gemma 2 and 3, not Mistral, Qwen 2 or Phi 3)",
+    ),
+)
