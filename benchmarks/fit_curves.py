@@ -1,11 +1,9 @@
 """Fit how near llama.cpp comes to a device's stated bandwidth and peak, per class of device, from measured rows.
 
-`python -m benchmarks.fit_curves --data FOLDER` reads the tables of measured speeds in FOLDER (see READERS), prints what
-it fits and writes it into `weigh/engines/curves/llama.cpp.toml`; classes that it does not fit are left as they are.
-The rows stay in FOLDER: their licences differ, and only ranges, names and errors come into the project.
-A new table is a reader and its name in READERS.
+`python -m benchmarks.fit_curves --data FOLDER` reads the tables of measured speeds in FOLDER (see curve_rows.py),
+prints what it fits and writes it into `weigh/engines/curves/llama.cpp.toml`; classes that it does not fit stay as they
+are. The rows stay in FOLDER: their licences differ, and only ranges, names and errors come into the project.
 
-Decode is bytes read a token x tokens a second / stated bandwidth; prefill is FLOPs x tokens a second / stated peak.
 Lines of one device, model and codec count as one (their median) and every device weighs the same, so that a card that
 many people own does not speak for its class.
 """
@@ -13,319 +11,29 @@ many people own does not speak for its class.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from weigh import catalogue, parts
-from weigh.codecs import by_id, nbytes
-from weigh.commands.source import load
-from weigh.devices import devices
-from weigh.devices.match import match
-from weigh.engines.curves import CLASSES, CURVES, curve_class
-from weigh.recipes.llama_cpp import plan
-from weigh.recipes.tensors import Stored, tensors
-from weigh.types import Device, Model, Pass, WeighError
+from benchmarks.curve_rows import ENGINE, LEAST_BYTES, Point, points
+from weigh.engines.curves import CLASSES, CURVES
 
-ENGINE = "llama.cpp"
 TARGET = Path(__file__).parents[1] / "weigh/engines/curves" / f"{ENGINE}.toml"
-GIB = 2**30
-LEAST_BYTES = 5e8
-"""Read a token. Below, a token is mostly fixed cost (launches, sampling) that no share of a bandwidth can express."""
-LEAST_PROMPT = 256
-"""Tokens: shorter prompts measure the start and not the rate."""
-UNSURE = 0.1
-"""Most that the keys and values may add: tables do not say whether the prompt lay before the generated tokens."""
-FITS = 0.9
-"""Share of a card's memory that a file may take: what does not fit runs partly on the host, whatever the row says."""
-FEW = 3
-"""Fewer devices take the spread that all dedicated cards together have around their own median."""
+MANY = 6
+"""Devices whose percentiles tell of the next device. With fewer, the interval is from least to most, moved out."""
 SLACK = 1.5
-"""How far the ends of an interval are moved out where another class or another engine stands in."""
+"""How far ends are moved out where one or two devices, another class or another engine stand in."""
+SOME_SLACK = 1.1
+"""How far with more devices, yet not many."""
 CARDS = ("consumer", "workstation", "datacenter")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a table, as it was reported."""
-
-    file: str
-    device: str
-    memory_bytes: int | None
-    model: str
-    codec: str
-    state_codec: str
-    past: float
-    """Mean number of tokens before the one that is generated."""
-    prompt: int
-    """Tokens of the prompt whose rate is given."""
-    decode: float | None
-    """Tokens a second."""
-    prefill: float | None
-    layers: int | None = None
-    """How many the processor was told to take; None where it is known that it took all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """The efficiency that lines of one device, model and codec stand for."""
-
-    file: str
-    device: str
-    group: str
-    """Class of the device."""
-    curve: str
-    model: str
-    codec: str
-    efficiency: float
-
-
-# ------------------------------------------------------------------------------------------------- reading
-
-
-def _number(text: str) -> float | None:
-    return float(text) if text else None
-
-
-def _lines(path: Path) -> Iterator[Mapping[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        yield from csv.DictReader(file)
-
-
-def read_gpus(path: Path) -> Iterator[Row]:
-    """llama-bench of one project on many processors: 1,024 tokens generated from nothing, or a prompt of 1,024."""
-    for line in _lines(path):
-        if line["n_devices"] != "1" or not line["tokens_per_s"]:
-            continue
-        # Apple's parts are told apart by their name; the number of graphics cores is not in the registry.
-        name = re.sub(r" \d+-Core GPU", "", line["device"])
-        size = re.search(r"(\d+)GB", name)
-        memory = int(size[1]) * GIB if size else None
-        rate = float(line["tokens_per_s"])
-        decode, prefill = (rate, None) if line["test"] == "generate_1024" else (None, rate)
-        yield Row(path.name, name, memory, line["model"], line["quant"], "f16", 512, 1024, decode, prefill)
-
-
-def read_community(path: Path) -> Iterator[Row]:
-    """Generation after a short prompt of unknown length; the rate may include the time to the first token."""
-    for line in _lines(path):
-        if line["provider"] != "llamacpp":
-            continue
-        codec = re.search(r"[-.]((?:U?I?Q\d\w*?)|BF16|F16)\.gguf$", line["model"], re.IGNORECASE)
-        if codec is None:
-            continue
-        memory = _number(line["vram_GB"])
-        past = (_number(line["avg_output_tokens"]) or 0.0) / 2
-        yield Row(
-            path.name,
-            line["hardware"],
-            None if memory is None else int(memory * GIB),
-            line["model"],
-            codec[1],
-            "f16",
-            past,
-            0,
-            _number(line["avg_tok_s"]),
-            None,
-        )
-
-
-def read_users(path: Path) -> Iterator[Row]:
-    """What users sent in, unverified: one sequence on one device, every layer on it, no drafted tokens."""
-    for line in _lines(path):
-        single = line["engine"] == ENGINE and line["batch"] == "1" and line["device_count"] == "1"
-        drafted = line["spec_decoding"] == "True" or line["mtp"] == "True"
-        # With Metal every layer is on the processor unless told otherwise; elsewhere the line must say so.
-        told = bool(line["gpu_layers"]) or line["backend"] == "metal"
-        if not single or drafted or not told or line["hw_class"] == "CPU_ONLY":
-            continue
-        memory = _number(line["vram_GB"])
-        prompt, output = int(line["prompt_tokens"] or 0), int(line["output_tokens"] or 0)
-        if output == 0:
-            continue
-        yield Row(
-            path.name,
-            line["device"],
-            None if memory is None else int(memory * GIB),
-            line["model"],
-            line["quant"],
-            {"": "f16", "fp16": "f16"}.get(line["kv_dtype"], line["kv_dtype"]),
-            prompt + output / 2,
-            prompt,
-            _number(line["decode_tok_s"]),
-            _number(line["prefill_tok_s"]),
-            int(line["gpu_layers"]) if line["gpu_layers"] else None,
-        )
-
-
-READERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
-    "llamacpp_llama3_gpus.csv": read_gpus,
-    "llmfit_community_runs.csv": read_community,
-    "llmfit_user_benchmarks.csv": read_users,
-}
-
-
-# ------------------------------------------------------------------------------------------------ counting
-
-
-NAMES: Mapping[str, str] = {
-    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
-    "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
-    "allenai_sera-8b": "qwen3-8b",
-    "allenai_sera-8b-ga": "qwen3-8b",
-    "meta-llama-3-8b": "llama-3-8b",
-    "meta-llama-3.1-8b": "llama-3.1-8b",
-    "nousresearch_nouscoder-14b": "qwen3-14b",
-    "qwen2.5-coder-14b": "qwen2.5-14b",
-    "qwen2.5-coder-1.5b": "qwen2.5-1.5b",
-    "qwen2.5-coder-32b": "qwen2.5-32b",
-    "qwen2.5-coder-3b": "qwen2.5-3b",
-    "qwen2.5-coder-7b": "qwen2.5-7b",
-    "mistral-7b-instruct": "mistral-7b",
-}
-"""Names under which models of the catalogue's dimensions were measured: later training changes no size."""
-_TAIL = re.compile(r"(\.gguf|[-.](q\d\w*|iq\d\w*|f16|bf16|fp16)|-gguf|-instruct|-it|-chat|-hf|-2507|-v0\.3)$")
-
-
-def catalogue_name(written: str) -> str | None:
-    """Id of the catalogue's entry with the dimensions of the model of that name; None where there is none."""
-    name = written.rpartition("/")[2].lower()
-    shorter = _TAIL.sub("", name)
-    while shorter != name:
-        name, shorter = shorter, _TAIL.sub("", shorter)
-    name = NAMES.get(name, name.removeprefix("qwen_").removeprefix("google_"))
-    return name if name in catalogue.names() else None
-
-
-@cache
-def _loaded(name: str) -> Model:
-    return load(name)
-
-
-@cache
-def weight_bytes(name: str, codec: str) -> int | None:
-    """Bytes of weights that one token reads: every matrix, of experts those used, of the embedding only a tied head."""
-    model = _loaded(name)
-    try:
-        codecs = plan(model, codec.upper()).tensors
-        stored = tensors(model, "ggml")
-    except (WeighError, KeyError):
-        return None
-    tied = all(tensor.name != "output.weight" for tensor in stored)
-    return sum(_read_of(tensor, codecs[tensor.name].codec, model, tied=tied) for tensor in stored)
-
-
-def _read_of(tensor: Stored, codec: str, model: Model, *, tied: bool) -> int:
-    held = nbytes(by_id(codec), tensor.shape)
-    if tensor.role == "position" or (tensor.role == "embedding" and not tied):
-        return 0
-    if tensor.role == "expert":
-        return held * model.dimensions["experts_used"] // model.dimensions["experts"]
-    return held
-
-
-def state_bytes(name: str, codec: str, past: float) -> float:
-    """Bytes of keys and values that one token reads, `past` tokens into the sequence."""
-    bits = by_id(codec).bits
-    held = 0.0
-    for part in _loaded(name).parts:
-        state = parts.remembers(part)
-        if state is not None:
-            kept = past if state.window is None else min(past, state.window)
-            held += kept * state.heads * (state.key_width + state.value_width) * bits / 8
-    return held
-
-
-def prompt_flops(name: str, tokens: int) -> int:
-    """FLOPs of a prompt of so many tokens, the head on its last position only."""
-    return sum(parts.forward(part, Pass(tokens)) for part in _loaded(name).parts)
-
-
-# -------------------------------------------------------------------------------------------------- points
-
-
-def points(folder: Path) -> list[Point]:
-    """What the tables in the folder say of devices and models that weigh knows; prints how many lines were left out."""
-    known = devices()
-    raw: dict[tuple[str, str, str, str, str, str], list[float]] = defaultdict(list)
-    for name, read in READERS.items():
-        counts: dict[str, int] = defaultdict(int)
-        for row in read(folder / name):
-            device = match(row.device, row.memory_bytes, known)
-            model = catalogue_name(row.model)
-            reason = _unusable(row, device, model)
-            counts[reason or "used"] += 1
-            if reason or device is None or model is None:
-                continue
-            for curve, value in _efficiencies(row, device, model):
-                raw[name, device.id, curve_class(device), curve, model, row.codec.upper()].append(value)
-        print(f"{name}: " + ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items())))
-    raw |= {key: [value] for key, value in _phones(folder).items()}
-    return [Point(*_ordered(key), median(values)) for key, values in sorted(raw.items())]
-
-
-def _ordered(key: tuple[str, str, str, str, str, str]) -> tuple[str, str, str, str, str, str]:
-    return key
-
-
-def _unusable(row: Row, device: Device | None, model: str | None) -> str:
-    """Why a line is left out; empty where it is used."""
-    if device is None:
-        return "of unknown devices"
-    if model is None:
-        return "of unknown models"
-    weights = weight_bytes(model, row.codec)
-    if weights is None:
-        return "of unknown mixes"
-    if row.layers is not None and row.layers < _loaded(model).dimensions["layers"]:
-        return "partly on the host"
-    memory = device.memory_bytes
-    if memory is not None and file_bytes(model, row.codec) > FITS * memory.value:
-        return "too large for the memory"
-    return ""
-
-
-def _efficiencies(row: Row, device: Device, model: str) -> Iterator[tuple[str, float]]:
-    weights = weight_bytes(model, row.codec) or 0
-    if row.decode and device.memory_bandwidth is not None:
-        state = state_bytes(model, row.state_codec, row.past)
-        if weights >= LEAST_BYTES and state <= UNSURE * weights:
-            yield "decode", (weights + state) * row.decode / device.memory_bandwidth.value
-    if row.prefill and row.prompt >= LEAST_PROMPT and weights >= LEAST_BYTES:
-        rate = prompt_flops(model, row.prompt) / row.prompt * row.prefill
-        half = device.peak.get("f16", device.peak.get("bf16"))
-        if half is not None:
-            yield "prefill", rate / half.value
-        if "f32" in device.peak:
-            yield "prefill_f32", rate / device.peak["f32"].value
-
-
-PHONE_FILE = "llama32_ondevice.csv"
-PHONE = "snapdragon-8-gen-3"
-"""The processor of the phone in that table, a OnePlus 12."""
-
-
-def _phones(folder: Path) -> dict[tuple[str, str, str, str, str, str], float]:
-    """ExecuTorch on a phone. Its 4-bit files hold embedding and head in mixes of their own, so bf16 alone is used."""
-    found = {}
-    device = next(device for device in devices() if device.id == PHONE)
-    for line in _lines(folder / PHONE_FILE):
-        size, _, kind = line["model"].partition(" ")
-        if kind == "BF16" and device.memory_bandwidth is not None:
-            model = f"llama-3.2-{size.lower()}"
-            read = weight_bytes(model, kind) or 0
-            rate = read * float(line["decode_tokens_per_s"]) / device.memory_bandwidth.value
-            found[PHONE_FILE, device.id, "phone", "decode", model, kind] = rate
-    return found
+Curves = dict[str, dict[str, dict[str, Any]]]
+"""Class to curve to what the file says of it."""
 
 
 # ------------------------------------------------------------------------------------------------- fitting
@@ -341,7 +49,7 @@ def quantile(values: Sequence[tuple[float, float]], share: float) -> float:
         passed += weight
     if share <= places[0][0]:
         return places[0][1]
-    for (left, low), (right, high) in zip(places, places[1:], strict=False):
+    for (left, low), (right, high) in pairwise(places):
         if share <= right:
             return low + (high - low) * (share - left) / (right - left)
     return places[-1][1]
@@ -351,31 +59,167 @@ def weighed(some: Iterable[Point]) -> list[tuple[float, float]]:
     """Efficiencies with weights that sum to one a device."""
     by_device: dict[str, list[float]] = defaultdict(list)
     for point in some:
-        by_device[point.device].append(point.efficiency)
+        by_device[point.group.device].append(point.efficiency)
     return [(value, 1 / len(values)) for values in by_device.values() for value in values]
 
 
-def interval(some: Sequence[Point], pool: Sequence[Point]) -> tuple[float, float, float]:
-    """5th, 50th and 95th percentile; with few devices at least as wide as the pool is around its own median."""
-    low, value, high = (quantile(weighed(some), share) for share in (0.05, 0.5, 0.95))
-    if len({point.device for point in some}) < FEW:
-        bottom, middle, top = (quantile(weighed(pool), share) for share in (0.05, 0.5, 0.95))
-        low, high = min(low, value * bottom / middle), max(high, value * top / middle)
-    return low, value, high
+def interval(some: Sequence[Point]) -> tuple[float, float, float]:
+    """5th, 50th and 95th percentile; with few devices from the least to the most, moved out."""
+    values = weighed(some)
+    count = len({point.group.device for point in some})
+    value = quantile(values, 0.5)
+    if count >= MANY:
+        return quantile(values, 0.05), value, quantile(values, 0.95)
+    slack = SLACK if count < 3 else SOME_SLACK
+    return min(values)[0] / slack, value, max(values)[0] * slack
 
 
-def left_out(some: Sequence[Point], pool: Sequence[Point]) -> dict[str, float]:
+def left_out(some: Sequence[Point]) -> dict[str, float]:
     """Predict each device from the others: median and worst error of its speed, and the share inside the interval."""
     errors, inside = [], []
-    names = sorted({point.device for point in some})
-    for name in names:
-        own = [point.efficiency for point in some if point.device == name]
-        rest = [point for point in some if point.device != name]
-        low, value, high = interval(rest, [point for point in pool if point.device != name])
+    for name in sorted({point.group.device for point in some}):
+        own = [point.efficiency for point in some if point.group.device == name]
+        low, value, high = interval([point for point in some if point.group.device != name])
         errors.append(median(abs(value / one - 1) for one in own))
         inside.append(sum(low <= one <= high for one in own) / len(own))
     return {
-        "left_out_error": median(errors),
-        "left_out_worst": max(errors),
-        "left_out_inside": sum(inside) / len(inside),
+        "left_out_error": round(median(errors), 3),
+        "left_out_worst": round(max(errors), 3),
+        "left_out_inside": round(sum(inside) / len(inside), 3),
     }
+
+
+# ------------------------------------------------------------------------------------------------- curves
+
+
+ASSUMED: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "desktop": (("apple", "consumer"), "no line gives the prompts of a desktop's graphics part"),
+    "laptop": (("apple", "desktop", "consumer"), "no line is of a laptop's graphics part"),
+    "edge": (("apple", "desktop", "consumer"), "no line is of a module"),
+    "phone": (("apple", "consumer"), "no phone states a peak that its measured prompts could be held against"),
+    "size": (("apple", "desktop", *CARDS), "nothing but a size is known"),
+    "tpu": (CARDS, "llama.cpp does not run on one: this is a bound for a port of it"),
+}
+"""Classes without rows: those that stand in for them, and why."""
+
+
+def fitted(found: Sequence[Point]) -> Curves:
+    """A curve for each class and phase of which there are rows."""
+    curves: Curves = defaultdict(dict)
+    for kind in CLASSES:
+        for curve in CURVES:
+            some = [point for point in found if (point.group.kind, point.group.curve) == (kind, curve)]
+            if some:
+                curves[kind][curve] = _derived(some)
+    return curves
+
+
+def _derived(some: Sequence[Point]) -> dict[str, Any]:
+    kind, curve = some[0].group.kind, some[0].group.curve
+    names = sorted({point.group.device for point in some})
+    low, value, high = interval(some)
+    reach = "5th to 95th percentile" if len(names) >= MANY else "ends beyond the least and the most"
+    if kind == "phone":
+        low, high = low / SLACK, high * SLACK
+        reach += ", moved out again since it was ExecuTorch that was measured"
+    elif curve == "prefill_f32" and kind in CARDS:
+        low, high = low / SLACK, high * SLACK
+        reach += ", moved out again since cards that state no 16-bit peak are others than those measured"
+    errors = left_out(some) if len(names) > 1 else {}
+    said = f"a device left out is predicted to {errors['left_out_error']:.0%}" if errors else "no second device"
+    return {
+        **ends(low, value, high, curve),
+        "basis": "derived",
+        "why": f"median of {len(some)} rows on {', '.join(names)}, each device weighing the same; {reach}; {said}",
+        "source": "benchmarks/fit_curves.py on " + ", ".join(sorted({point.group.file for point in some})),
+        "fitted": date.today(),
+        "rows": len(some),
+        "devices": names,
+        "models": sorted({f"{point.group.model} {point.group.codec}" for point in some}),
+        **errors,
+    }
+
+
+def ends(low: float, value: float, high: float, curve: str) -> dict[str, float]:
+    """The interval as the file has it."""
+    # Nothing reads faster than its memory, however far ends are moved out.
+    most = 1.0 if curve == "decode" else high
+    return {"low": round(low, 3), "value": round(value, 3), "high": round(min(high, most), 3)}
+
+
+def stand_in(curves: Curves, like: Sequence[str], curve: str, reason: str) -> dict[str, Any] | None:
+    """A curve for a class without rows: the median of those like it, with ends beyond all of theirs."""
+    known = {kind: curves[kind][curve] for kind in like if curve in curves.get(kind, {})}
+    if not known:
+        return None
+    low = min(entry["low"] for entry in known.values()) / SLACK
+    high = max(entry["high"] for entry in known.values()) * SLACK
+    return {
+        **ends(low, median(entry["value"] for entry in known.values()), high, curve),
+        "basis": "assumed",
+        "why": f"{reason}; median of {', '.join(known)}, ends {SLACK} times beyond theirs",
+        "source": "benchmarks/fit_curves.py",
+        "fitted": date.today(),
+    }
+
+
+def with_assumed(curves: Curves) -> Curves:
+    """Every class of ASSUMED with every curve."""
+    rows = {kind: dict(own) for kind, own in curves.items()}
+    for kind, (like, reason) in ASSUMED.items():
+        for curve in CURVES:
+            entry = None if curve in curves.get(kind, {}) else stand_in(curves, like, curve, reason)
+            if entry is not None:
+                rows.setdefault(kind, {})[curve] = entry
+    return rows
+
+
+# ------------------------------------------------------------------------------------------------- writing
+
+
+def write_curves(fresh: Curves, target: Path = TARGET) -> None:
+    """Put curves into the file, class by class; classes that `fresh` lacks stay."""
+    held: Curves = tomllib.loads(target.read_text(encoding="utf-8")) if target.exists() else {}
+    held |= fresh
+    lines = [f"# How near {ENGINE} comes to what devices state. Written by benchmarks/fit_curves.py and host_speed.py."]
+    for kind in (kind for kind in CLASSES if kind in held):
+        for curve in (curve for curve in CURVES if curve in held[kind]):
+            lines += ["", f"[{kind}.{curve}]"]
+            lines += [f"{name} = {_toml(value)}" for name, value in held[kind][curve].items()]
+    target.parent.mkdir(exist_ok=True)
+    target.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    # Strings, numbers and lists of strings look the same in JSON.
+    return json.dumps(value, ensure_ascii=False)
+
+
+def print_curves(curves: Curves) -> None:
+    """The table: efficiency with its interval, rows, and the errors of devices left out."""
+    print(f"{'class':12}{'curve':12}{'low':>7}{'value':>7}{'high':>7}  {'basis':9}{'rows':>5}{'devices':>8}  left out")
+    for kind, own in curves.items():
+        for curve, entry in own.items():
+            ends = "".join(f"{entry[name]:7.2f}" for name in ("low", "value", "high"))
+            counts = f"{entry.get('rows', 0):5}{len(entry.get('devices', ())):8}"
+            errors = ", ".join(f"{entry[name]:.0%}" for name in entry if name.startswith("left_out"))
+            print(f"{kind:12}{curve:12}{ends}  {entry['basis']:9}{counts}  {errors}")
+
+
+def main() -> None:
+    """Read, fit, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with the tables of measured speeds")
+    parser.add_argument("--output", type=Path, default=TARGET)
+    asked = parser.parse_args()
+    found = points(asked.data)
+    print(f"tokens that read less than {LEAST_BYTES / 1e9} GB are left out\n")
+    curves = with_assumed(fitted(found))
+    print_curves(curves)
+    write_curves(curves, asked.output)
+
+
+if __name__ == "__main__":
+    main()

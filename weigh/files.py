@@ -1,4 +1,4 @@
-"""Opens files safely (regular, inside the model's folder, unchanged while read) and loads JSON within bounds.
+"""Opens files safely (regular, inside the model's folder, unchanged while read) and replaces them whole or not at all.
 
 The path that a user gives may be a symbolic link; `locate` resolves it once. Everything else is reached by a name that
 some file says and goes through `opened`, which keeps it inside the folder, or inside the same repository of the
@@ -11,15 +11,15 @@ map ends the process, while a short read is an error that can be told.
 from __future__ import annotations
 
 import errno
-import json
 import os
-import re
+import secrets
+import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import BinaryIO
 
 from weigh.types import Limits, WeighError
 
@@ -28,10 +28,7 @@ LINKS = 40
 POINTER = b"version https://git-lfs.github.com/spec/"
 POINTER_BYTES = 1024
 """A Git LFS pointer is shorter than this: github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""
-DIGITS = 308
-"""Digits of the largest double: no size, count or setting of a model needs more."""
-CONFIGURATION_BYTES = 16 * 2**20
-CONFIGURATION_VALUES = 1_000_000
+TEMPORARY = ".weigh-tmp"
 
 _CLOSE_ON_EXEC: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
@@ -258,7 +255,7 @@ def told(path: Path, missing_exit: int = 3) -> Iterator[None]:
         yield
     except OSError as cause:
         if cause.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
-            broken = os.path.islink(path)  # unlike Path.is_symlink, also where the name is too long
+            broken = cause.errno == errno.ENOENT and path.is_symlink()
             message = "the link leads to a file that does not exist" if broken else "there is no such file or folder"
             raise WeighError(message, rule="FILE-MISSING", path=path, exit_code=missing_exit) from cause
         if isinstance(cause, PermissionError):
@@ -270,130 +267,76 @@ def told(path: Path, missing_exit: int = 3) -> Iterator[None]:
         raise WeighError(f"cannot be read: {reason}", rule="FILE-READ", path=path) from cause
 
 
-# ---------------------------------------------------------------------------------------------------- JSON
-
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-_ESCAPES = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
-_BRACKETS = bytes.maketrans(b"{}", b"[]")
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'"\\[]{}'))
-_TO_ZERO = bytes.maketrans(b"123456789", b"0" * 9)
+# ------------------------------------------------------------------------------------------------- writing
 
 
-def read_configuration(file: OpenFile, limits: Limits) -> dict[str, Any]:
-    """A JSON object of settings, as `config.json` is one."""
-    if file.size > CONFIGURATION_BYTES:
-        raise WeighError(
-            f"{file.size:,} bytes of settings are more than the {CONFIGURATION_BYTES:,} that weigh reads",
-            rule="JSON-SIZE",
-            path=file.path,
-            hint="a configuration takes kilobytes: is this another kind of file?",
-            exit_code=5,
-        )
-    return json_object(read_at(file, 0, file.size), file.path, limits, CONFIGURATION_VALUES)
+def write_text(path: str | Path, text: str) -> None:
+    """Put a text in a file's place. Errors: those of `replacing`."""
+    data = text.encode()
+    with replacing(path, len(data)) as file:
+        file.write(data)
 
 
-def json_object(
-    data: bytes,
-    path: Path,
-    limits: Limits,
-    values: int,
-    made: Callable[[list[tuple[str, Any]]], Any] | None = None,
-    start: int = 0,
-) -> dict[str, Any]:
-    """Parse a JSON object of at most `values` values, nested at most `limits.json_nesting` deep.
+@contextmanager
+def replacing(path: str | Path, nbytes: int = 0) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` once it is whole and on the disk.
 
-    Size, depth and digits are checked before anything is parsed. NaN and Infinity are accepted, because configurations
-    written by Python hold them (Mamba's `time_step_limit`). `made` turns the pairs of each object into what stands for
-    it, as soon as they are complete; without it that is a dictionary (`unique`). `start` is where the text lies in its
-    file.
+    Until then the old file stays, whatever happens; afterwards the new one has the old one's mode, or the usual mode.
+    A link is followed and stays a link. `nbytes` is what will be written, where that is known beforehand.
 
-    Errors: JSON-DEPTH, JSON-DIGITS, JSON-VALUES (exit 5), JSON-TEXT, JSON-SYNTAX, JSON-DUPLICATE, JSON-OBJECT.
+    Errors: WRITE-SPACE (exit 5), WRITE-DENIED, WRITE-FOLDER, WRITE-FAILED.
     """
-    found = data.count(b",") + data.count(b"[") + data.count(b"{")
-    if found > values:
-        raise WeighError(
-            f"about {found:,} values are more than the {values:,} that weigh reads",
-            rule="JSON-VALUES",
-            path=path,
-            hint=lift("tensors"),
-            exit_code=5,
-        )
-    if _deeper_than(data, limits.json_nesting):
-        raise WeighError(
-            f"brackets are nested deeper than {limits.json_nesting}", rule="JSON-DEPTH", path=path, offset=start
-        )
-    if b"0" * (DIGITS + 1) in data.translate(_TO_ZERO):
-        _refuse_long_numbers(data, path)
-    if b"\\u" in data:
-        _refuse_half_characters(data, path)
+    target = Path(os.path.realpath(path))
+    with _told_writing(target):
+        _require_space(target.parent, nbytes)
+        mode = stat.S_IMODE(target.stat().st_mode) if target.is_file() else None
+        made = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSE_ON_EXEC
+        descriptor = os.open(made, flags, 0o666)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            if mode is not None:
+                made.chmod(mode)
+            made.replace(target)
+        except BaseException:
+            made.unlink(missing_ok=True)
+            raise
+        _settle(target.parent)
 
+
+def _require_space(folder: Path, nbytes: int) -> None:
+    """Refuse before writing what would fill the disk, with a hundredth to spare."""
+    free = shutil.disk_usage(folder).free
+    if nbytes + nbytes // 100 > free:
+        raise OSError(errno.ENOSPC, f"{nbytes:,} bytes are needed, {free:,} are free")
+
+
+def _settle(folder: Path) -> None:
+    """Bring the new name to the disk too; where a folder cannot be opened (Windows), the system sees to it."""
+    if not _HAS_FOLDER_DESCRIPTORS:
+        return
+    descriptor = os.open(folder, os.O_RDONLY | _CLOSE_ON_EXEC)
     try:
-        parsed = json.loads(data.decode(), object_pairs_hook=made or unique)
-    except KeyTwiceError as cause:
-        raise WeighError(f"the key {cause.args[0]!r} appears twice", rule="JSON-DUPLICATE", path=path) from cause
-    except json.JSONDecodeError as cause:
-        message = f"not JSON: {cause.msg}"
-        at = start + len(cause.doc[: cause.pos].encode())
-        raise WeighError(message, rule="JSON-SYNTAX", path=path, offset=at) from cause
-    except UnicodeDecodeError as cause:
-        raise WeighError("not UTF-8 text", rule="JSON-TEXT", path=path, offset=start + cause.start) from cause
-    if not isinstance(parsed, dict):
-        raise WeighError(f"a JSON object is expected, not a {_kind(parsed)}", rule="JSON-OBJECT", path=path)
-    return parsed
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def _deeper_than(data: bytes, limit: int) -> bool:
-    """Whether brackets outside strings are nested deeper than `limit`.
-
-    All work is done by byte-string methods, so that a header of 200,000 tensors takes a tenth of a second. With
-    everything but quotes and brackets gone, each pass takes the innermost pairs away: what is left after `limit`
-    passes is too deep. Where no pair is left but brackets are, they do not match, which the parser will tell.
-    """
-    bones = data.translate(None, _NOT_STRUCTURE)
-    if b"\\" not in bones:
-        bones = bones.replace(b'""', b"")
-    if b'"' in bones:
-        bones = _STRINGS.sub(b"", data).translate(None, _NOT_STRUCTURE)
-    bones = bones.translate(_BRACKETS)
-    for depth in range(limit):
-        fewer = bones.replace(b"[]", b"")
-        if len(fewer) == len(bones):
-            return bones.count(b"[") > limit - depth
-        bones = fewer
-    return bool(bones)
-
-
-class KeyTwiceError(ValueError):
-    """A JSON object names one key twice: readers differ in which of the two they believe."""
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The pairs as a dictionary, if no key comes twice."""
-    whole = dict(pairs)
-    if len(whole) != len(pairs):
-        for key, _ in pairs:
-            if key not in whole:
-                raise KeyTwiceError(key[:200])
-            del whole[key]
-    return whole
-
-
-def _refuse_half_characters(data: bytes, path: Path) -> None:
-    """Half of a surrogate pair is no character: such a string could not be written out again."""
-    half = next((match for match in _ESCAPES.finditer(data) if match[1]), None)
-    if half is not None:
-        raise WeighError("an escape stands for half a character", rule="JSON-TEXT", path=path, offset=half.start())
-
-
-def _refuse_long_numbers(data: bytes, path: Path) -> None:
-    outside = _STRINGS.sub(b'""', data)
-    at = outside.translate(_TO_ZERO).find(b"0" * (DIGITS + 1))
-    if at >= 0:
-        raise WeighError(f"a number has more than {DIGITS} digits", rule="JSON-DIGITS", path=path)
-
-
-def _kind(value: Any) -> str:
-    names = {list: "list", str: "string", bool: "truth value", int: "number", float: "number", type(None): "null"}
-    return names.get(type(value), type(value).__name__)
+@contextmanager
+def _told_writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        reason = cause.strerror or str(cause)
+        if cause.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            message = f"no room to write this: {reason}"
+            raise WeighError(message, rule="WRITE-SPACE", path=path, exit_code=5) from cause
+        if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise WeighError(f"not allowed to write this: {reason}", rule="WRITE-DENIED", path=path) from cause
+        if cause.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
+            message = "there is no folder to write this in" if cause.errno != errno.EISDIR else "this is a folder"
+            raise WeighError(message, rule="WRITE-FOLDER", path=path) from cause
+        raise WeighError(f"cannot be written: {reason}", rule="WRITE-FAILED", path=path) from cause

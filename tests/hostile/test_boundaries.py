@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hostile import craft
+from tests.hostile import craft
 from weigh import files, formats
 from weigh.types import WeighError
 
@@ -31,10 +31,11 @@ def _refusal(path: Path | str) -> WeighError:
 _LISTEN = """
 import json, os, sys
 opened = []
+runs = ("exec", "compile", "import", "os.system", "subprocess.Popen", "socket.connect", "ctypes.dlopen")
 def listen(event, arguments):
     if event == "open" and watching:
         opened.append(arguments[0])
-    if event in ("exec", "compile", "import", "os.system", "subprocess.Popen", "socket.connect", "ctypes.dlopen") and watching:
+    if event in runs and watching:
         opened.append("!" + event)
 watching = False
 sys.addaudithook(listen)
@@ -279,7 +280,9 @@ def test_a_folder_where_a_file_is_named(tmp_path: Path) -> None:
     assert _refusal(tmp_path / "m.safetensors.index.json").rule == "FILE-FOLDER"
 
 
-@pytest.mark.parametrize("fault", [KeyError("x"), RecursionError(), ZeroDivisionError(), UnicodeDecodeError("a", b"", 0, 1, "")])
+@pytest.mark.parametrize(
+    "fault", [KeyError("x"), RecursionError(), ZeroDivisionError(), UnicodeDecodeError("a", b"", 0, 1, "")]
+)
 def test_a_fault_of_a_reader_is_told_as_one(fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise fault

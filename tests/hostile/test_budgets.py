@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hostile import craft
-from hostile.cases import REFUSED
+from tests.hostile import craft
+from tests.hostile.cases import REFUSED
 from weigh import formats
 from weigh.types import Limits, WeighError
 
@@ -81,6 +81,14 @@ def test_too_many_keys_or_tensors_in_gguf(tmp_path: Path) -> None:
     assert _rule(_gguf(tmp_path, craft.gguf(keys)), Limits(keys=4)) == "GGUF-BUDGET"
     tensors = [craft.tensor(f"t{i}", [0]) for i in range(5)]
     assert _rule(_gguf(tmp_path, craft.gguf([], tensors)), Limits(tensors=4)) == "GGUF-BUDGET"
+
+
+def test_too_many_arrays_in_arrays(tmp_path: Path) -> None:
+    inner = craft.array(craft.U8, [])
+    keys = [craft.key(name, craft.ARRAY, craft.array(craft.ARRAY, [inner] * 6)) for name in "ab"]
+    path = _gguf(tmp_path, craft.gguf(keys))
+    assert _rule(path, Limits(keys=11)) == "GGUF-BUDGET"
+    assert formats.read(path, Limits(keys=12)).metadata["b"] == {"array": "array", "length": 6}
 
 
 def test_long_strings_and_headers_in_gguf(tmp_path: Path) -> None:

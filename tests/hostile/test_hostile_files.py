@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hostile.cases import EXOTIC, REFUSED, Case
+from tests.hostile.cases import EXOTIC, REFUSED, Case
 from weigh import formats
 from weigh.types import Limits, WeighError
 
@@ -16,8 +16,9 @@ NEEDS_MORE_THAN_A_FILE = {
     "FILE-CHANGED", "FILE-DENIED", "FILE-FOLDER", "FILE-KIND", "FILE-LOOP", "FILE-MISSING", "FILE-NAME", "FILE-RANGE",
     "FILE-READ", "FOLDER-EMPTY", "FOLDER-FILES", "FOLDER-MANY", "FOLDER-NONE", "INDEX-ABSENT", "INDEX-TWICE",
     "READ-MEMORY", "READ-UNEXPECTED", "VALUES-CODEC", "VALUES-MEMORY", "VALUES-ORDER", "VALUES-PIECES", "VALUES-SIZE",
+    "WRITE-DENIED", "WRITE-FAILED", "WRITE-FOLDER", "WRITE-SPACE",
 }  # fmt: skip
-"""Rules about several files, the file system or a tensor's values; tests/formats holds them to it."""
+"""Rules about several files, the file system, writing, or a tensor's values; tests/formats holds them to it."""
 NEEDS_LIMITS = {
     "GGUF-BUDGET", "GGUF-HEADER", "GGUF-PARTS", "GGUF-STRING", "INDEX-FILES", "INDEX-SIZE", "INDEX-TENSORS",
     "ST-HEADER", "ST-SHARDS", "ST-TENSORS",
@@ -52,8 +53,10 @@ def test_a_valid_but_odd_file_is_read(case: Case, tmp_path: Path) -> None:
 
 
 def test_every_rule_has_a_file_that_breaks_it() -> None:
-    text = "\n".join(path.read_text() for source in SOURCES for path in (source.glob("*.py") if source.is_dir() else [source]))
-    rules = set(re.findall(r'"((?:FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES)-[A-Z-]+)"', text))
+    text = "\n".join(
+        path.read_text() for source in SOURCES for path in (source.glob("*.py") if source.is_dir() else [source])
+    )
+    rules = set(re.findall(r'"((?:FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES|WRITE)-[A-Z-]+)"', text))
     tested = {case.rule for case in REFUSED} | NEEDS_MORE_THAN_A_FILE | NEEDS_LIMITS
     assert rules == tested
 

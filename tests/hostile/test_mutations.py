@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hostile import craft
-from hostile.craft import ARRAY, F32, STRING, U32, array, entry, key, named, number, tensor, text
+from tests.hostile import craft
+from tests.hostile.craft import ARRAY, F32, STRING, U32, array, entry, key, named, number, tensor, text
 from weigh import formats
 from weigh.types import Inventory, WeighError
 

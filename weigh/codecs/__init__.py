@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from weigh.codecs import (
     floats,
     fp8,
+    group_int,
     integers,
     iq,
     k_quants,
@@ -49,6 +50,7 @@ CODECS: Final[tuple[Codec, ...]] = (
     *k_quants.CODECS,
     *iq.CODECS,
     *ternary.CODECS,
+    *group_int.CODECS,
 )
 
 REMOVED_GGML: Final[Mapping[int, str]] = {

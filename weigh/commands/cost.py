@@ -2,22 +2,91 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from weigh.commands.setting import Setting, inputs, setting
+from weigh.commands.setting import DEFAULT_ENGINE, Setting, inputs, setting
+from weigh.commands.source import load
 from weigh.cost.compute import compute
 from weigh.cost.latency import Latency, latency
 from weigh.cost.memory import Memory, fits, longest_context, memory
 from weigh.cost.money import joules_per_token, usd_per_million_tokens
+from weigh.cost.params import count
+from weigh.engines import find as find_engine
+from weigh.families.audit import audit
 from weigh.report.answer import Answer
-from weigh.types import Cluster
+from weigh.types import Model, WeighError, Workload, counted
+
+COMPUTE = ("prefill_flops", "backward_flops", "decode_flops_per_token")
+LATENCY = ("ttft", "tpot", "tokens_per_second")
+MONEY = ("usd_per_million_tokens", "joules_per_token")
 
 
 def run(name: str, **options: Any) -> Answer:
-    """Figures by the names of DESIGN's `cost`; `options` are those of `setting`."""
-    chosen = setting(name, **options)
-    result, warnings = priced(chosen)
-    return Answer("cost", inputs(chosen, name), result, warnings)
+    """The Figures of a job; `options` are those of `setting`.
+
+    Where the architecture is not understood, or the engine does not run it, the answer holds what is known all
+    the same (weights, and the compute of understood parts) and the refusal of the rest.
+    """
+    model = load(name)
+    refusal = obstacle(model, options.get("engine"))
+    if refusal is None:
+        chosen = setting(name, model=model, **options)
+        result, warnings = priced(chosen)
+        return Answer("cost", inputs(chosen, name), result, warnings)
+    given = {"model": name, **options}
+    work = Workload(**{key: options[key] for key in ("prompt", "output", "batch") if key in options})
+    return Answer("cost", given, known(model, work), [*model.inventory.warnings, *model.warnings], refusal)
+
+
+def obstacle(model: Model, engine: str | None) -> WeighError | None:
+    """Why the whole cost cannot be told: the architecture is not understood, the file is not what its
+    configuration says, or the engine does not run it.
+    """
+    return contradiction(model) or find_engine(engine or DEFAULT_ENGINE).refuses(model)
+
+
+def contradiction(model: Model) -> WeighError | None:
+    """Why nothing can be derived from the configuration: it is not understood, or the file is another model."""
+    if model.refusal is not None or not model.inventory.tensors:
+        return model.refusal
+    found = audit(model)
+    if not found.contradicts:
+        return None
+    wrong = (*found.wrong_shape, *(f"{name} is missing" for name in found.missing))
+    return WeighError(
+        f"the file contradicts its configuration: {wrong[0]}" + (f" and {len(wrong) - 1} more" if wrong[1:] else ""),
+        rule="MODEL-CONTRADICTION",
+        path=model.inventory.source,
+        hint="`weigh show` counts from the file and lists the differences",
+    )
+
+
+def known(model: Model, work: Workload) -> dict[str, Any]:
+    """What holds without an engine: the bytes of the weights, and the compute of understood parts."""
+    counts = count(model)
+    if "vocabulary" not in model.dimensions:
+        # What such a model takes in is an image, and nobody asks for the cost of 512 of them.
+        work = replace(work, prompt=1)
+    size = counted(counts.bytes, "B", "bytes of all tensors", tensors=len(model.inventory.tensors))
+    understood = model.refusal is None
+    return {
+        "memory": {"weights": size, "state": None, "activations": None, "overhead": None, "total": None},
+        "compute": compute(model, work) if understood else dict.fromkeys(COMPUTE),
+        "latency": dict.fromkeys(LATENCY),
+        "bound": {},
+        "money": dict.fromkeys(MONEY),
+        "capacity": None,
+        "fits": "uncertain",
+        "max_context": None,
+        "kept_wider": {},
+        "takes": takes(model),
+    }
+
+
+def takes(model: Model) -> str:
+    """What one forward pass is given."""
+    return "the whole prompt" if "vocabulary" in model.dimensions else "one image"
 
 
 def priced(chosen: Setting) -> tuple[dict[str, Any], list[str]]:
@@ -50,8 +119,9 @@ def priced(chosen: Setting) -> tuple[dict[str, Any], list[str]]:
         "max_context": longest,
         "advice": advice(chosen, needed, verdict),
         "kept_wider": chosen.loaded.reasons,
+        "takes": takes(chosen.model),
     }
-    return result, [*chosen.model.inventory.warnings, *chosen.model.warnings, *chosen.place.warnings, *_told(cluster)]
+    return result, [*chosen.model.inventory.warnings, *chosen.model.warnings, *chosen.place.warnings, *_told(chosen)]
 
 
 def timed(chosen: Setting, needed: Memory) -> Latency:
@@ -61,12 +131,21 @@ def timed(chosen: Setting, needed: Memory) -> Latency:
     return latency(chosen.job, chosen.engine.id, chosen.loaded.holdings, per_token)
 
 
-def _told(cluster: Cluster) -> list[str]:
-    device = cluster.device
+def _told(chosen: Setting) -> list[str]:
+    """What the figures leave open for this device and this form of the weights."""
+    device = chosen.device
+    told = []
+    if chosen.loaded.foreign:
+        told.append(
+            f"{chosen.loaded.weights} is a form for {chosen.loaded.foreign}: the weights are exact, "
+            f"the rest is what {chosen.engine.id} would take"
+        )
     lacking = [name for name, value in (("memory bandwidth", device.memory_bandwidth),) if value is None]
     if not device.peak:
         lacking.append("peak compute")
-    return [f"{device.name}: {' and '.join(lacking)} not known, so no time is estimated"] if lacking else []
+    if lacking:
+        told.append(f"{device.name}: {' and '.join(lacking)} not known, so no time is estimated")
+    return told
 
 
 def advice(chosen: Setting, needed: Memory, verdict: str) -> str:
@@ -81,13 +160,11 @@ def advice(chosen: Setting, needed: Memory, verdict: str) -> str:
 
 def _smaller(chosen: Setting, capacity: float) -> str:
     """The mildest recipe under which it would fit for certain; else what the least would still need."""
-    from dataclasses import replace
-
     from weigh.cost.loading import loaded
 
     least = float("inf")
     for recipe in ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k"):
-        held = loaded(chosen.model, recipe, chosen.engine.dialect)
+        held = loaded(chosen.model, recipe, chosen.engine)
         job = replace(chosen.job, tensors=held.tensors, file=False)
         need = memory(job, chosen.engine).total
         least = min(least, need.high)

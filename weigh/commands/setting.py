@@ -11,6 +11,8 @@ from weigh.devices import find as find_device
 from weigh.engines import find as find_engine
 from weigh.types import Cluster, Device, Engine, Job, Model, WeighError, Workload
 
+DEFAULT_ENGINE = "llama.cpp"
+
 CONTEXT = 4096
 """Tokens that room is made for where none are named, or what the model was trained for if that is less."""
 
@@ -46,7 +48,7 @@ def setting(
     name: str,
     *,
     on: str = "this",
-    engine: str = "llama.cpp",
+    engine: str = DEFAULT_ENGINE,
     context: int | None = None,
     batch: int = 1,
     prompt: int = 512,
@@ -74,7 +76,7 @@ def setting(
         )
     model = model or load(name)
     place = locate(on)
-    held = loaded(model, weights, runtime.dialect)
+    held = loaded(model, weights, runtime)
     room = context or max(prompt + output, min(CONTEXT, model.dimensions.get("context", CONTEXT)))
     work = Workload(prompt=prompt, output=output, batch=batch, context=room, state_codec=state_codec)
     job = Job(model, held.tensors, work, place.cluster.device, file=held.as_stored)
@@ -104,9 +106,9 @@ def _this_machine() -> Place:
     if own is not None and own.device.memory_bytes is not None:
         free = own.free_bytes if own.free_bytes is not None else own.device.memory_bytes.value
         return Place(Cluster(own.device), free, f"free on {own.device.name} now", here.warnings)
-    from weigh.devices.probe import probed
+    from weigh.devices.probe import probe
 
-    device = probed(here.device)
+    device = probe(here).device
     limit = f"free now{', as the control group allows' if here.memory_limit is not None else ''}"
     return Place(Cluster(device), here.memory_available, limit, here.warnings)
 

@@ -50,6 +50,7 @@ def describe(model: Model, counts: Counts) -> dict[str, Any]:
                 {"layer": layer, "parameters": tally.parameters, "bytes": tally.bytes}
                 for layer, tally in counts.by_layer.items()
             ],
+            "by_depth": counts.by_depth,
         },
         "bytes": counts.bytes,
         "file_bytes": sum(size for _, size in inventory.files) if inventory.tensors else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from weigh.commands.cost import priced
+from weigh.commands.cost import known, obstacle, priced
 from weigh.commands.setting import Setting, at_context, inputs, setting
 from weigh.commands.show import describe
 from weigh.commands.source import load
@@ -12,7 +12,7 @@ from weigh.cost.loading import loaded
 from weigh.cost.memory import fits, memory
 from weigh.cost.params import count
 from weigh.report.answer import Answer
-from weigh.types import Model, WeighError
+from weigh.types import Model, Workload
 
 STORED_AS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k")
 """Forms whose size the page compares."""
@@ -28,13 +28,12 @@ def run(name: str, **options: Any) -> Answer:
     counts = count(model)
     shown = describe(model, counts)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
-    try:
-        chosen = setting(name, model=model, **options)
-    except WeighError as refusal:
-        if model.refusal is None:
-            raise
+    refusal = obstacle(model, options.get("engine"))
+    if refusal is not None:
         reason = {"rule": refusal.rule, "message": refusal.message, "hint": refusal.hint}
-        return Answer("summary", {"model": name}, {"inventory": shown, "cost": None, "refused": reason}, warnings)
+        bare = {"inventory": shown, "cost": known(model, Workload()), "refused": reason}
+        return Answer("summary", {"model": name}, bare, warnings)
+    chosen = setting(name, model=model, **options)
     cost, more = priced(chosen)
     result = {
         "inventory": shown,
@@ -76,7 +75,7 @@ def _forms(model: Model, chosen: Setting) -> list[dict[str, Any]]:
 
     rows = []
     for form in STORED_AS:
-        held = loaded(model, form, chosen.engine.dialect)
+        held = loaded(model, form, chosen.engine)
         job = replace(chosen.job, tensors=held.tensors, file=False)
         size = sum(tensor.nbytes for tensor in held.tensors)
         needed = memory(job, chosen.engine)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from weigh.codecs import by_id, nbytes
 from weigh.cost.params import configured_codec
 from weigh.families import family_of
-from weigh.families.audit import Holding, Promise, audit, held, stacked_promises
+from weigh.families.audit import Holding, Promise, audit, bare, held, named, promises
+from weigh.recipes import RECIPES, Planned, planned
 from weigh.recipes import find as find_recipe
-from weigh.types import Allotment, Dialect, Model, Piece, Tensor, WeighError
+from weigh.types import Engine, Family, Model, Piece, Recipe, Tensor
 
 ALIGNMENT = 32
 """Bytes to which tensors are aligned in a file; GGUF's default."""
@@ -26,7 +25,9 @@ class Loaded:
     weights: str
     """What was asked for: `as stored`, a codec or a recipe."""
     reasons: dict[str, str]
-    """Where a recipe kept a tensor in another codec than its name says: the reason by tensor."""
+    """Matrices in another codec than most of the model, and why the recipe has them so."""
+    foreign: str = ""
+    """The engine whose recipe it is, where that is not the one that was asked for."""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -34,51 +35,69 @@ class Loaded:
         return tuple(holding.tensor for holding in self.holdings)
 
 
-def loaded(model: Model, weights: str | None, dialect: Dialect) -> Loaded:
+def loaded(model: Model, weights: str | None, engine: Engine) -> Loaded:
     """The model in the form that `weights` (a recipe or codec; None = as it is) names.
 
-    Errors: the model's refusal where there are no parts to plan with; WeighError RECIPE-UNKNOWN.
+    A file in the engine's own dialect is loaded as it is; any other is converted without a change of codec.
+    Errors: the model's refusal where there are no parts to plan with; WeighError RECIPE-UNKNOWN, RECIPE-FAMILY.
     """
     if model.refusal is not None:
         raise model.refusal
-    if weights is None and model.inventory.tensors and model.inventory.dialect == dialect:
+    if weights is None and model.inventory.tensors and model.inventory.dialect == engine.dialect:
         return Loaded(audit(model).holdings, True, "as stored", {})
-    if weights is None and model.inventory.tensors:
-        return _converted(model, dialect)
-    if weights is None:
-        codec = configured_codec(model)[0].id
-        return _planned(model, dialect, codec, lambda _: Allotment(codec, "as the configuration's dtype"))
-    plan = find_recipe(weights).plan(model)
-    return _planned(model, dialect, weights, lambda promise: plan.tensors[promise.name])
+    recipe = _recipe(weights or _main_codec(model), engine)
+    plan = recipe.plan(model)
+    holdings = _held(model, planned(model, plan))
+    foreign = "" if recipe.engine in ("any", engine.id) else recipe.engine
+    reasons = {name: f"{allotment.codec}: {allotment.reason}" for name, allotment in plan.tensors.items()}
+    return Loaded(holdings, False, weights or recipe.id, _unusual(holdings, reasons), foreign)
 
 
-def _converted(model: Model, dialect: Dialect) -> Loaded:
-    """A file of another dialect, converted without change of codec: what most tensors are stored in."""
-    codecs: dict[str, int] = {}
+def _recipe(name: str, engine: Engine) -> Recipe:
+    """The recipe of that name; of a plain codec the engine's own form of it, where it has one."""
+    own = f"gguf_{name.lower()}" if engine.dialect == "ggml" else ""
+    return next((recipe for recipe in RECIPES if recipe.id == own), None) or find_recipe(name)
+
+
+def _main_codec(model: Model) -> str:
+    """What most bytes of the file are stored in; without a file the configuration's dtype."""
+    if not model.inventory.tensors:
+        return configured_codec(model)[0].id
+    sizes: dict[str, int] = {}
     for tensor in model.inventory.tensors:
-        codecs[tensor.codec] = codecs.get(tensor.codec, 0) + tensor.nbytes
-    codec = max(codecs, key=lambda name: codecs[name])
-    return _planned(model, dialect, codec, lambda _: Allotment(codec, "as most of the file"))
+        sizes[tensor.codec] = sizes.get(tensor.codec, 0) + tensor.nbytes
+    return max(sizes, key=lambda codec: sizes[codec])
 
 
-def _planned(model: Model, dialect: Dialect, name: str, choose: Callable[[Promise], Allotment]) -> Loaded:
+def _held(model: Model, rows: tuple[Planned, ...]) -> tuple[Holding, ...]:
+    """The planned tensors one behind the other, each with what its promise says of it."""
     family = family_of(model)
-    used = dialect if dialect in family.names else "hf"
+    promised = _promised(model, family, {row.name for row in rows})
     holdings = []
-    reasons = {}
     offset = 0
-    for promise in stacked_promises(model, family, used):
-        if promise.optional:
-            continue
-        allotment = choose(promise)
-        if allotment.codec != name and len(promise.shape) > 1:
-            reasons[promise.name] = f"{allotment.codec}: {allotment.reason}"
-        size = nbytes(by_id(allotment.codec), promise.shape)
-        tensor = Tensor(promise.name, promise.shape, allotment.codec, (Piece("planned", offset, size),))
-        offset += -(-size // ALIGNMENT) * ALIGNMENT
-        holdings.append(held(tensor, promise))
-    if not holdings:
-        raise WeighError(
-            "the model has no tensors that could be stored", rule="PLAN-EMPTY", path=model.inventory.source
-        )
-    return Loaded(tuple(holdings), False, name, reasons)
+    for row in rows:
+        tensor = Tensor(row.name, row.shape, row.codec, (Piece("planned", offset, row.nbytes),))
+        offset += -(-row.nbytes // ALIGNMENT) * ALIGNMENT
+        promise = promised.get(bare(family, row.name))
+        holdings.append(named(tensor) if promise is None else held(tensor, promise))
+    return tuple(holdings)
+
+
+def _promised(model: Model, family: Family, names: set[str]) -> dict[str, Promise]:
+    """Promises by bare name, of the dialect that most of the names belong to."""
+    tables = [{bare(family, p.name): p for p in promises(model, family, dialect)} for dialect in family.names]
+    return max(tables, key=lambda table: sum(bare(family, name) in table for name in names))
+
+
+def _unusual(holdings: tuple[Holding, ...], reasons: dict[str, str]) -> dict[str, str]:
+    """Vectors stay as they are in every recipe: only matrices in another codec than most are worth telling."""
+    values: dict[str, int] = {}
+    for holding in holdings:
+        codec = holding.tensor.codec
+        values[codec] = values.get(codec, 0) + (holding.tensor.parameters or 0)
+    main = max(values, key=lambda codec: values[codec])
+    return {
+        holding.tensor.name: reasons[holding.tensor.name]
+        for holding in holdings
+        if holding.tensor.codec != main and len(holding.tensor.shape) > 1
+    }

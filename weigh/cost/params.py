@@ -34,6 +34,8 @@ class Counts:
     buffers: int
     by_role: dict[Role, Tally]
     by_layer: dict[int | None, Tally]
+    by_depth: dict[str, int]
+    """Parameters before the layers (`input`), in the `first`, `middle` and `last` third of them, behind (`output`)."""
     bytes: int
     """Tensor data, everything included."""
     counted_bytes: int
@@ -107,6 +109,7 @@ def _tally(
 ) -> Counts:
     by_role: dict[Role, Tally] = defaultdict(Tally)
     by_layer: dict[int | None, Tally] = defaultdict(Tally)
+    entrance = 0
     total = active = table = head = frozen = nbytes = counted = 0
     for share in shares:
         held = share.parameters or 0
@@ -124,6 +127,8 @@ def _tally(
         frozen += held if share.frozen else 0
         table += held if share.table else 0
         head += held if share.role == "head" else 0
+        entrance += held if share.entrance else 0
+    ordered = dict(sorted(by_layer.items(), key=lambda item: (item[0] is not None, item[0] or 0)))
     return Counts(
         total=total,
         active=active if understood else None,
@@ -134,7 +139,8 @@ def _tally(
         mtp=by_role["mtp"].parameters if "mtp" in by_role else 0,
         buffers=by_role["buffer"].parameters if "buffer" in by_role else 0,
         by_role=dict(by_role),
-        by_layer=dict(sorted(by_layer.items(), key=lambda item: (item[0] is not None, item[0] or 0))),
+        by_layer=ordered,
+        by_depth=_depths(ordered, entrance),
         bytes=nbytes,
         counted_bytes=counted,
         codecs=codecs,
@@ -142,6 +148,20 @@ def _tally(
         audit=found,
         warnings=warnings,
     )
+
+
+def _depths(by_layer: dict[int | None, Tally], entrance: int) -> dict[str, int]:
+    """Thirds of the layers; where they do not divide by three, the middle is the longest."""
+    layers = [tally.parameters for layer, tally in by_layer.items() if layer is not None]
+    outside = by_layer[None].parameters if None in by_layer else 0
+    third = len(layers) // 3
+    return {
+        "input": entrance,
+        "first": sum(layers[:third]),
+        "middle": sum(layers[third : len(layers) - third]),
+        "last": sum(layers[len(layers) - third :]) if third else 0,
+        "output": outside - entrance,
+    }
 
 
 def _file_warnings(found: Audit, unknown: list[str]) -> tuple[str, ...]:

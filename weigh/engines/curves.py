@@ -1,7 +1,7 @@
 """How near an engine comes to the roofline of a class of devices: fractions of stated bandwidth and stated peak.
 
-The numbers are data: `curves/<engine id>.toml`, with a table for each class and phase. benchmarks/fit_curves.py fits them
-from measured rows and benchmarks/host_speed.py measures class `host`. A new engine is one new file in that folder and
+The numbers are data: `curves/<engine id>.toml`, a table for each class and phase. benchmarks/fit_curves.py fits them
+from measured rows, and benchmarks/host_speed.py measures class `host`. A new engine is one new file in that folder and
 no line of code; a file of the same name in a folder that the caller gives goes before ours, class by class.
 """
 
@@ -92,11 +92,9 @@ def limit(device: Device, phase: Phase) -> Quoted | None:
 
 
 def curve_class(device: Device) -> str:
-    """The device's kind, or `processor` where it is a CPU: cores and no peak stated. Phones and Apple are kinds alone."""
-    is_processor = device.kind in ("datacenter", "workstation", "desktop", "laptop", "edge", "consumer")
-    if is_processor and device.cores is not None and not device.peak:
-        return "processor"
-    return device.kind
+    """The device's kind, or `processor` where it is a CPU alone: cores and no peak stated, as the sheets have them."""
+    may_be = device.kind in ("datacenter", "workstation", "desktop", "laptop", "edge")
+    return "processor" if may_be and device.cores is not None and not device.peak else device.kind
 
 
 @cache

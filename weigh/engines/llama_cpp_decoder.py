@@ -6,18 +6,17 @@ experts. What does not show (scaled queries, soft caps, layer norms without bias
 architecture that differs only there, add a row; `EXACT` names those that were compared with llama.cpp.
 
 Source: llama.cpp as packed in xllamacpp 2026.10.11549: src/llama-graph.cpp, src/llama-kv-cache.cpp and
-src/models/{llama,qwen2,qwen3,qwen3moe,gemma2,gemma3,gpt2,phi3}.cpp.
+src/models/<architecture>.cpp of those in `EXACT`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
+from weigh.engines.llama_cpp_blocks import Shape, experts, feed_forward, linear, norm
 from weigh.engines.llama_cpp_graph import Array, Graph, apply, given, like, matmul, store, view, weight
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +35,12 @@ class Traits:
     final_cap: bool = False
     """So do the logits."""
     norms_expert_weights: bool = True
+    bare_norms: bool = False
+    """Norms have no weights, so that no tensor tells of them."""
+    rotary_step: int = 0
+    """Every so many layers one is not rotated."""
+    parallel: Literal["", "own norm", "feed-forward first", "attention first"] = ""
+    """The feed-forward block beside attention: after a norm of its own, or on attention's and added so."""
 
 
 TRAITS: Mapping[str, Traits] = {
@@ -46,11 +51,23 @@ TRAITS: Mapping[str, Traits] = {
     "gpt2": Traits(rotary=False, layer_norm=True),
     "starcoder": Traits(rotary=False, layer_norm=True),
     "starcoder2": Traits(layer_norm=True),
+    "bloom": Traits(rotary=False, layer_norm=True),
+    "mpt": Traits(rotary=False, layer_norm=True),
+    "gptneox": Traits(layer_norm=True, parallel="own norm"),
+    "falcon": Traits(layer_norm=True, parallel="feed-forward first"),
+    "phi2": Traits(layer_norm=True, scaled_queries=True, parallel="attention first"),
+    "olmo": Traits(layer_norm=True, bare_norms=True),
+    "smollm3": Traits(rotary_step=4),
     "qwen2moe": Traits(norms_expert_weights=False),
 }
 """By ggml architecture; every other one has the defaults."""
 
-EXACT = frozenset({"llama", "qwen2", "qwen3", "qwen3moe", "gemma2", "gemma3", "gpt2", "phi3"})
+EXACT = frozenset(
+    {
+        "bloom", "falcon", "gemma", "gemma2", "gemma3", "gpt2", "gptneox", "llama", "olmo", "olmo2", "phi2", "phi3",
+        "qwen2", "qwen2moe", "qwen3", "qwen3moe", "smollm3", "starcoder2",
+    }
+)  # fmt: skip
 """Architectures whose predicted compute buffer was found equal to llama.cpp's."""
 
 
@@ -121,9 +138,10 @@ def decoder_graph(decoder: Decoder, run: Run) -> Graph:
     if "position_embd.weight" in decoder.tensors:
         table = weight(decoder.width, decoder.tensors["position_embd.weight"][0])
         stream = like("add", stream, apply("get_rows", (decoder.width, run.tokens), table, inputs.positions))
-    for number, layer in enumerate(decoder.layers):
+    stream = _norm(stream, decoder.tensors, "token_embd_norm", traits)
+    for number in range(len(decoder.layers)):
         last = number == len(decoder.layers) - 1
-        stream = _layer(graph, decoder, layer, traits, run, inputs, stream, wanted if last else None)
+        stream = _layer(graph, decoder, number, traits, run, inputs, stream, wanted if last else None)
     stream = _norm(stream, decoder.tensors, "output_norm", traits)
     stream.output = True
     logits = matmul(weight(decoder.width, decoder.vocabulary), stream)
@@ -177,72 +195,80 @@ def _inputs(decoder: Decoder, run: Run) -> _Inputs:
 def _layer(
     graph: Graph,
     decoder: Decoder,
-    layer: Layer,
+    number: int,
     traits: Traits,
     run: Run,
     inputs: _Inputs,
     stream: Array,
     wanted: Array | None,
 ) -> Array:
+    layer = decoder.layers[number]
     tensors = layer.tensors
-    current = _norm(stream, tensors, "attn_norm", traits)
-    current = _attention(graph, decoder, layer, traits, run, inputs, current)
+    normed = _norm(stream, tensors, "attn_norm", traits)
+    current = _norm(stream, tensors, "attn_norm_2", traits) if "attn_norm_2.weight" in tensors else normed
+    rotated = traits.rotary and not (traits.rotary_step and (number + 1) % traits.rotary_step == 0)
+    current = _attention(graph, decoder, layer, replace(traits, rotary=rotated), run, inputs, current)
     if wanted is not None:
         rows = (decoder.width, run.outputs)
-        current = apply("get_rows", rows, current, wanted)
-        stream = apply("get_rows", rows, stream, wanted)
+        current, stream, normed = (apply("get_rows", rows, array, wanted) for array in (current, stream, normed))
+    if traits.parallel:
+        return _parallel(tensors, traits, stream, normed, current)
     current = _norm(current, tensors, "post_attention_norm", traits)
     stream = like("add", current, stream)
     current = _norm(stream, tensors, "ffn_norm", traits)
     if "ffn_gate_inp.weight" in tensors:
-        current = _experts(graph, decoder, tensors, traits, current)
+        used, norms = decoder.experts_used, traits.norms_expert_weights
+        current = experts(graph, tensors, used, current, norms_weights=norms)
     else:
-        current = _feed_forward(tensors, current)
+        current = feed_forward(tensors, current)
     current = _norm(current, tensors, "post_ffw_norm", traits)
     if decoder.architecture == "phi3":
         return like("add", stream, current)
     return like("add", current, stream)
 
 
+def _parallel(tensors: Mapping[str, Shape], traits: Traits, stream: Array, normed: Array, attended: Array) -> Array:
+    if traits.parallel == "own norm":
+        current = feed_forward(tensors, _norm(stream, tensors, "ffn_norm", traits))
+        return like("add", like("add", current, stream), attended)
+    current = feed_forward(tensors, normed)
+    first, second = (current, attended) if traits.parallel == "feed-forward first" else (attended, current)
+    return like("add", like("add", first, second), stream)
+
+
 def _norm(current: Array, tensors: Mapping[str, Shape], name: str, traits: Traits) -> Array:
-    """Normalise, multiply by the weight, add the bias; nothing where the layer has no such norm."""
-    if f"{name}.weight" not in tensors:
-        return current
-    biased = f"{name}.bias" in tensors
-    current = like("norm" if biased or traits.layer_norm else "rms_norm", current)
-    current = like("mul", current, weight(*reversed(tensors[f"{name}.weight"])))
-    return like("add", current, weight(current.dims[0])) if biased else current
+    bare = traits.bare_norms and name in {"attn_norm", "ffn_norm", "output_norm"}
+    return norm(current, tensors, name, layer_norm=traits.layer_norm, bare=bare)
 
 
-def _linear(tensors: Mapping[str, Shape], name: str, current: Array) -> Array:
-    current = matmul(weight(*reversed(tensors[f"{name}.weight"])), current)
-    return like("add", current, weight(current.dims[0])) if f"{name}.bias" in tensors else current
-
-
-def _queries_keys_values(layer: Layer, current: Array) -> tuple[Array, Array, Array]:
-    tokens = current.dims[1]
-    shapes = (
-        (layer.key_width, layer.heads, tokens),
-        (layer.key_width, layer.kv_heads, tokens),
-        (layer.value_width, layer.kv_heads, tokens),
-    )
-    if "attn_qkv.weight" in layer.tensors:
-        joined = _linear(layer.tensors, "attn_qkv", current)
-        query, key, value = (view(joined, *shape, packed=False) for shape in shapes)
-    else:
-        parts = (_linear(layer.tensors, f"attn_{part}", current) for part in "qkv")
-        query, key, value = (view(part, *shape) for part, shape in zip(parts, shapes, strict=True))
-    return query, key, value
+def _queries_keys_values(layer: Layer, traits: Traits, current: Array) -> tuple[Array, Array, Array]:
+    """Each head apart. Norms over all heads together come before the heads are told apart, others after."""
+    tensors, tokens = layer.tensors, current.dims[1]
+    shapes = {
+        "q": (layer.key_width, layer.heads, tokens),
+        "k": (layer.key_width, layer.kv_heads, tokens),
+        "v": (layer.value_width, layer.kv_heads, tokens),
+    }
+    joined = linear(tensors, "attn_qkv", current) if "attn_qkv.weight" in tensors else None
+    made = {}
+    for part, shape in shapes.items():
+        name = f"attn_{part}_norm"
+        whole = tensors.get(f"{name}.weight", (0,)) == (shape[0] * shape[1],) and shape[1] > 1
+        if joined is not None:
+            made[part] = view(joined, *shape, packed=False)
+        else:
+            flat = linear(tensors, f"attn_{part}", current)
+            made[part] = view(_norm(flat, tensors, name, traits) if whole else flat, *shape)
+        if not whole:
+            made[part] = _norm(made[part], tensors, name, traits)
+    return made["q"], made["k"], made["v"]
 
 
 def _attention(
     graph: Graph, decoder: Decoder, layer: Layer, traits: Traits, run: Run, inputs: _Inputs, current: Array
 ) -> Array:
-    tensors = layer.tensors
     side = int(layer.windowed)
-    query, key, value = _queries_keys_values(layer, current)
-    query = _norm(query, tensors, "attn_q_norm", traits)
-    key = _norm(key, tensors, "attn_k_norm", traits)
+    query, key, value = _queries_keys_values(layer, traits, current)
     if traits.rotary:
         query = like("rope", query, inputs.positions)
         key = like("rope", key, inputs.positions)
@@ -262,7 +288,7 @@ def _attention(
     mixed = _mix(layer, traits, run, query, keys, values, inputs.masks[side], cells)
     graph.expand(mixed)
     mixed = _rotated(mixed, inputs.rotate_values[side])
-    return _linear(tensors, "attn_output", mixed)
+    return linear(layer.tensors, "attn_output", mixed)
 
 
 def _rotated(current: Array, rotation: Array | None) -> Array:
@@ -308,42 +334,3 @@ def _mix(
 
 def _cap(scores: Array) -> Array:
     return like("scale", like("unary", like("scale", scores)))
-
-
-def _feed_forward(tensors: Mapping[str, Shape], current: Array) -> Array:
-    inner = tensors["ffn_down.weight"][1]
-    up = _linear(tensors, "ffn_up", current)
-    if "ffn_gate.weight" in tensors:
-        hidden = like("glu", _linear(tensors, "ffn_gate", current), up)
-    elif up.dims[0] == 2 * inner:
-        hidden = apply("glu", (inner, *up.dims[1:]), up)
-    else:
-        hidden = like("unary", up)
-    return _linear(tensors, "ffn_down", hidden)
-
-
-def _experts(graph: Graph, decoder: Decoder, tensors: Mapping[str, Shape], traits: Traits, current: Array) -> Array:
-    """Scores of all experts, the best few a token, their outputs side by side, weighted and added up."""
-    tokens, used = current.dims[1], decoder.experts_used
-    held, inner, _ = tensors["ffn_up_exps.weight"]
-    chances = like("soft_max", _linear(tensors, "ffn_gate_inp", current))
-    chosen = view(like("argsort", chances), used, tokens, packed=False)
-    shares = apply("get_rows", (1, used, tokens), view(chances, 1, held, tokens), chosen)
-    if traits.norms_expert_weights:
-        flat = view(shares, used, tokens)
-        whole = like("clamp", apply("sum_rows", (1, tokens), flat))
-        shares = view(like("div", flat, whole), 1, used, tokens)
-    graph.expand(shares)
-    rows = view(current, decoder.width, 1, tokens)
-    wide = (inner, used, tokens)
-    up = apply("mul_mat_id", wide, weight(decoder.width, inner, held), rows, chosen)
-    gate = apply("mul_mat_id", wide, weight(decoder.width, inner, held), rows, chosen)
-    outputs = apply(
-        "mul_mat_id", (decoder.width, used, tokens), weight(inner, decoder.width, held), like("glu", gate, up), chosen
-    )
-    outputs = graph.expand(like("mul", outputs, shares))
-    slices = [graph.expand(view(outputs, decoder.width, tokens, packed=False)) for _ in range(used)]
-    result = slices[0]
-    for other in slices[1:]:
-        result = graph.expand(apply("add", (decoder.width, tokens), result, other))
-    return apply("cont", (decoder.width, tokens), result) if used == 1 else result

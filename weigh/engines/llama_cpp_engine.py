@@ -18,6 +18,8 @@ from weigh.engines.llama_cpp_buffers import (
     weight_buffers,
 )
 from weigh.engines.llama_cpp_decoder import EXACT, Decoder, Layer
+from weigh.families import family_of
+from weigh.families.audit import promises
 from weigh.types import Basis, Engine, Figure, Job, Model, State, WeighError, Why, counted
 
 SOURCE = f"llama.cpp as packed in {VERSION}; docs/llama-cpp-memory.md"
@@ -62,16 +64,20 @@ def states(model: Model) -> tuple[State, ...]:
     return windowed_states(kept, architecture(model))
 
 
+def refuses(model: Model) -> WeighError | None:
+    """Model types that llama.cpp has no graph for."""
+    if model.model_type in ARCHITECTURES:
+        return None
+    return WeighError(
+        f"llama.cpp does not run the model type `{model.model_type}`",
+        rule="ENGINE-UNSUPPORTED",
+        hint="`weigh show` counts it; `weigh engines` lists the runtimes that are modelled",
+    )
+
+
 def architecture(model: Model) -> str:
-    """llama.cpp's name. Errors: WeighError ENGINE-UNSUPPORTED where it does not run the model type."""
-    name = ARCHITECTURES.get(model.model_type or "")
-    if name is None:
-        raise WeighError(
-            f"llama.cpp does not run the model type `{model.model_type}`",
-            rule="ENGINE-UNSUPPORTED",
-            hint="`weigh show` counts it; `weigh engines` lists the runtimes that are modelled",
-        )
-    return name
+    """llama.cpp's name for a model that it does not refuse."""
+    return ARCHITECTURES[model.model_type or ""]
 
 
 def settings(job: Job) -> Settings:
@@ -91,13 +97,13 @@ def decoder(job: Job) -> Decoder:
     model = job.model
     outside: dict[str, tuple[int, ...]] = {}
     inside: dict[int, dict[str, tuple[int, ...]]] = {}
-    for tensor in job.tensors:
-        first, _, rest = tensor.name.partition(".")
+    for full_name, shape in _shapes(job).items():
+        first, _, rest = full_name.partition(".")
         number, _, name = rest.partition(".")
         if first == "blk" and number.isdecimal():
-            inside.setdefault(int(number), {})[name] = tensor.shape
+            inside.setdefault(int(number), {})[name] = shape
         else:
-            outside[tensor.name] = tensor.shape
+            outside[full_name] = shape
     honoured = architecture(model) in WINDOWED
     layers = []
     for part in model.parts:
@@ -125,12 +131,26 @@ def decoder(job: Job) -> Decoder:
     )
 
 
+def _shapes(job: Job) -> dict[str, tuple[int, ...]]:
+    """Shapes by llama.cpp's names; of another runtime's file those that its conversion would have."""
+    if _own_names(job):
+        return {tensor.name: tensor.shape for tensor in job.tensors}
+    promised = promises(job.model, family_of(job.model), "ggml")
+    return {promise.name: promise.shape for promise in promised if not promise.optional}
+
+
+def _own_names(job: Job) -> bool:
+    return any(tensor.name == "token_embd.weight" for tensor in job.tensors)
+
+
 def weights(job: Job) -> Mapping[str, Figure]:
     """`mapped` and, on a CPU with kernels for it, `repacked`; on a graphics processor what is offloaded.
 
     There the token table stays with the host, unless a tied head needs it on the device too.
     """
-    architecture(job.model)
+    if not _own_names(job):
+        size = sum(tensor.nbytes for tensor in job.tensors)
+        return {"planned": counted(size, "B", "all tensors of the recipe's file", tensors=len(job.tensors))}
     if job.device.kind in HOSTS:
         # Wheels and packages are built for AVX2: the kernels of wider vectors are not in them.
         features = frozenset(name for name in job.device.features if not name.startswith("avx512"))
@@ -216,6 +236,7 @@ LLAMA_CPP = Engine(
     name="llama.cpp (llama-server's defaults)",
     dialect="ggml",
     state_codecs=STATE_CODECS,
+    refuses=refuses,
     weights=weights,
     state=state,
     activations=activations,

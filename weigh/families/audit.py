@@ -7,7 +7,8 @@ wrong shape, stored although tied, or not promised at all. Without weights the p
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import takewhile
 from math import prod
 from typing import NamedTuple
 
@@ -33,6 +34,8 @@ class Share(NamedTuple):
     frozen: bool = False
     table: bool = False
     """It is (part of) the input token table."""
+    entrance: bool = False
+    """It stands before the first layer."""
 
 
 class Holding(NamedTuple):
@@ -51,6 +54,8 @@ class Promise:
     slots: tuple[tuple[Part, Slot], ...]
     optional: bool = False
     """Tied: some writers store it, some do not."""
+    entrance: bool = False
+    """Its parts stand before the first layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +81,14 @@ def audit(model: Model) -> Audit:
     if family is None or not model.parts:
         return Audit(tuple(Holding(tensor, (_by_name(tensor),)) for tensor in tensors))
     dialect = model.inventory.dialect
-    promised = {_bare(family, promise.name): promise for promise in promises(model, family, dialect)}
+    promised = {bare(family, promise.name): promise for promise in promises(model, family, dialect)}
     holdings: list[Holding] = []
     found: set[str] = set()
     extra: list[str] = []
     wrong: list[str] = []
     doubled: list[str] = []
     for tensor in tensors:
-        name = _bare(family, _modern(tensor.name) if dialect == "hf" else tensor.name)
+        name = bare(family, _modern(tensor.name) if dialect == "hf" else tensor.name)
         promise = promised.get(name)
         if promise is None:
             share = _by_name(tensor)
@@ -109,11 +114,12 @@ def promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
             continue
         for expert in range(promise.shape[0]):
             name = promise.name.replace("{expert}", str(expert))
-            yield Promise(name, promise.shape[1:], promise.slots, promise.optional)
+            yield replace(promise, name=name, shape=promise.shape[1:])
 
 
 def stacked_promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
     """The same, with the tensors of all experts as one: `{expert}` in its name, the experts its first axis."""
+    before = _before_the_layers(model)
     gathered: dict[str, list[tuple[Part, Slot, bool]]] = {}
     for part in model.parts:
         for slot in parts.slots(part):
@@ -125,7 +131,14 @@ def stacked_promises(model: Model, family: Family, dialect: str) -> Iterator[Pro
         shape = _joined([slot.shape for _, slot in slots])
         if members[0][2]:
             shape = shape[::-1]
-        yield Promise(name, shape, slots, optional=all(slot.tied for _, slot in slots))
+        optional = all(slot.tied for _, slot in slots)
+        yield Promise(name, shape, slots, optional, entrance=slots[0][0].path in before)
+
+
+def _before_the_layers(model: Model) -> frozenset[str]:
+    """Paths of the parts that stand before the first numbered layer."""
+    outside = takewhile(lambda part: part.layer is None, model.parts)
+    return frozenset(part.path for part in outside)
 
 
 def _joined(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
@@ -133,6 +146,11 @@ def _joined(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
     if len(shapes) == 1:
         return shapes[0]
     return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+
+
+def named(tensor: Tensor) -> Holding:
+    """The tensor with the role that its name tells."""
+    return Holding(tensor, (_by_name(tensor),))
 
 
 def held(tensor: Tensor, promise: Promise) -> Holding:
@@ -154,30 +172,33 @@ def _shares(tensor: Tensor, promise: Promise) -> Iterator[Share]:
         if count is not None:
             held = count - used_count if last else count * size // whole
             used_count += held
-        yield _share(part, slot, held, nbytes)
+        yield _share(part, slot, held, nbytes, entrance=promise.entrance)
 
 
-def _share(part: Part, slot: Slot, held: int | None, nbytes: int) -> Share:
+def _share(part: Part, slot: Slot, held: int | None, nbytes: int, *, entrance: bool) -> Share:
     count = 0 if slot.tied else held
     active = count
     if count and slot.experts:
         used, experts = slot.experts
         active = count * used // experts
-    return Share(slot.role, part.layer, count, active, nbytes, slot.frozen, part.path == "embedding")
+    return Share(slot.role, part.layer, count, active, nbytes, slot.frozen, part.path == "embedding", entrance)
 
 
 def _by_name(tensor: Tensor) -> Share:
     role = role_of(tensor.name)
     count = tensor.parameters
-    return Share(role, layer_of(tensor.name), count, count, tensor.nbytes, table=role == "embedding")
+    entrance = role in ("embedding", "position")
+    return Share(role, layer_of(tensor.name), count, count, tensor.nbytes, False, role == "embedding", entrance)
 
 
 def shares_of(model: Model, value_bits: int) -> Iterable[Share]:
     """The shares of a model without weights, every value `value_bits` wide."""
+    before = _before_the_layers(model)
     for part in model.parts:
         for slot in parts.slots(part):
             held = prod(slot.shape)
-            yield _share(part, slot, held, 0 if slot.tied else held * value_bits // 8)
+            nbytes = 0 if slot.tied else held * value_bits // 8
+            yield _share(part, slot, held, nbytes, entrance=part.layer is None and part.path in before)
 
 
 _OLD = {".gamma": ".weight", ".beta": ".bias"}
@@ -191,8 +212,8 @@ def _modern(name: str) -> str:
     return name
 
 
-def _bare(family: Family, name: str) -> str:
-    """Without the prefix that bare models leave out of their checkpoints."""
+def bare(family: Family, name: str) -> str:
+    """The name without the prefix that bare models leave out of their checkpoints."""
     for prefix in family.prefixes:
         if name.startswith(prefix):
             return name[len(prefix) :]

@@ -9,6 +9,14 @@ from weigh.types import Architecture, Family, Part, WeighError
 
 STEMS = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}
 
+_TASKS = ("ForMaskedLM", "ForSequenceClassification", "ForMultipleChoice", "ForTokenClassification")
+CLASSES = {
+    "bert": ("Model", "ForPreTraining", "LMHeadModel", "ForNextSentencePrediction", *_TASKS, "ForQuestionAnswering"),
+    "roberta": ("Model", "ForCausalLM", *_TASKS, "ForQuestionAnswering"),
+    "distilbert": ("Model", *_TASKS, "ForQuestionAnswering"),
+}
+"""Endings of the class names."""
+
 
 def bert(config: Config) -> Architecture:
     """Token, position and (not DistilBERT) type tables, norm, layers with norms behind each block, then the head.
@@ -64,6 +72,14 @@ def _behind(config: Config, kind: str, width: int, vocabulary: int) -> list[Part
         config.warnings.append("the configuration names no `architectures`: taken as the bare encoder with pooler")
         name = STEMS[kind] + "Model"
     suffix = name.removeprefix(STEMS[kind])
+    if not name.startswith(STEMS[kind]) or suffix not in CLASSES[kind]:
+        raise WeighError(
+            f"the class `{name}` is not understood for the model type `{kind}`",
+            rule="CONFIG-VARIANT",
+            path=config.source or None,
+            where="key architectures",
+            hint="understood are " + ", ".join(STEMS[kind] + ending for ending in CLASSES[kind]),
+        )
     pooler = [part("pooler", Linear(width, width, bias=True, positions="one"))] if kind != "distilbert" else []
     transform = [
         part("transform", Linear(width, width, bias=True, positions="outputs")),
@@ -80,23 +96,30 @@ def _behind(config: Config, kind: str, width: int, vocabulary: int) -> list[Part
         return [*pooler, *transform, *language, *pair]
     if suffix == "ForNextSentencePrediction":
         return [*pooler, *pair]
-    return _classifier(config, kind, suffix, width, pooler, name)
+    return _classifier(config, kind, suffix, width, pooler)
 
 
 def _language_head(kind: str, width: int, vocabulary: int, *, tied: bool) -> list[Part]:
     """The decoder matrix and its bias.
 
-    In the classes of BERT and RoBERTa the bias is held twice (`decoder.bias`, and `bias` of the head); with
-    `tie_word_embeddings` off both are trained apart.
+    In the classes of BERT and RoBERTa the bias is held twice (`bias` of the head, and `decoder.bias`, which some
+    writers store and some do not); with `tie_word_embeddings` off both are trained apart.
     """
-    source = "embedding.weight" if tied else ""
-    linear = Linear(width, vocabulary, bias=True, role="head", tied=source, positions="outputs")
-    if kind == "distilbert" or tied:
-        return [part("head", linear)]
-    return [part("head", linear), part("head_bias", Embedding(1, vocabulary, role="head"))]
+    twice = kind != "distilbert"
+    linear = Linear(
+        width,
+        vocabulary,
+        bias=True,
+        role="head",
+        tied="embedding.weight" if tied else "",
+        bias_tied="head_bias.bias" if tied and twice else "",
+        positions="outputs",
+    )
+    bias = [part("head_bias", Embedding(1, vocabulary, role="head", bias=True))] if twice else []
+    return [*bias, part("head", linear)]
 
 
-def _classifier(config: Config, kind: str, suffix: str, width: int, pooler: list[Part], name: str) -> list[Part]:
+def _classifier(config: Config, kind: str, suffix: str, width: int, pooler: list[Part]) -> list[Part]:
     """Heads for sequences, tokens, choices and questions."""
     labels = config.labels()
     dense = part("classifier_dense", Linear(width, width, bias=True, positions="one"))
@@ -104,19 +127,11 @@ def _classifier(config: Config, kind: str, suffix: str, width: int, pooler: list
         return [part("classifier", Linear(width, labels, bias=True, role="head"))]
     if suffix == "ForQuestionAnswering":
         return [part("qa_outputs", Linear(width, labels, bias=True, role="head"))]
-    if suffix in ("ForSequenceClassification", "ForMultipleChoice"):
-        outputs = 1 if suffix == "ForMultipleChoice" else labels
-        out = part("classifier", Linear(width, outputs, bias=True, role="head", positions="one"))
-        if kind == "bert" or (kind == "roberta" and suffix == "ForMultipleChoice"):
-            return [*pooler, out]
-        return [dense, out]
-    raise WeighError(
-        f"the class `{name}` is not understood for the model type `{kind}`",
-        rule="CONFIG-VARIANT",
-        path=config.source or None,
-        where="key architectures",
-        hint=f"understood are {STEMS[kind]}Model, ForMaskedLM, ForPreTraining and the classification heads",
-    )
+    outputs = 1 if suffix == "ForMultipleChoice" else labels
+    out = Linear(width, outputs, bias=True, role="head", positions="one")
+    if kind == "bert" or (kind == "roberta" and suffix == "ForMultipleChoice"):
+        return [*pooler, part("classifier", out)]
+    return [dense, part("classifier_out" if kind == "roberta" else "classifier", out)]
 
 
 _BERT_LAYER = "bert.encoder.layer.{layer}."
@@ -137,7 +152,7 @@ _BERT_NAMES = {
     "transform": "cls.predictions.transform.dense",
     "transform_norm": "cls.predictions.transform.LayerNorm",
     "head": "cls.predictions.decoder",
-    "head.bias": "cls.predictions",
+    "head_bias": "cls.predictions",
     "pair": "cls.seq_relationship",
     "classifier": "classifier",
     "qa_outputs": "qa_outputs",
@@ -169,8 +184,9 @@ ROBERTA = Family(
             "transform": "lm_head.dense",
             "transform_norm": "lm_head.layer_norm",
             "head": "lm_head.decoder",
-            "head.bias": "lm_head",
+            "head_bias": "lm_head",
             "classifier_dense": "classifier.dense",
+            "classifier_out": "classifier.out_proj",
         },
     },
     prefixes=("roberta.",),

@@ -42,6 +42,10 @@ class Config:
         """A whole number, or None where the key is absent or null."""
         return None if self._absent(keys) else self.integer(*keys, minimum=minimum)
 
+    def is_null(self, key: str) -> bool:
+        """Whether the key is there and null: some classes take that for something else than a key left out."""
+        return key in self.values and self.values[key] is None
+
     def number(self, *keys: str, default: Any = _REQUIRED) -> float:
         """A whole or decimal number."""
         key, value = self._find(keys, default)

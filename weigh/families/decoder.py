@@ -29,15 +29,19 @@ class Sizes:
     context: int
 
 
-def rope_sizes(config: Config, *, kv_heads: int | None = None, head_dim: int | None = None) -> Sizes:
+def rope_sizes(
+    config: Config, *, context: int = 2048, kv_heads: int | None = None, head_dim: int | None = None
+) -> Sizes:
     """Sizes under the keys that Llama introduced and most later classes took over.
 
-    `kv_heads` and `head_dim` are the defaults that the model type documents; None = as many KV heads as heads,
-    and width / heads. Source: transformers 5.23, models/llama/configuration_llama.py.
+    `context`, `kv_heads` and `head_dim` are the defaults that the model type documents; None = as many KV heads as
+    heads, which is also what a null stands for, and width / heads.
+    Source: transformers 5.23, models/*/configuration_*.py of each type.
     """
     width = config.integer("hidden_size")
     heads = config.integer("num_attention_heads")
-    groups = config.integer("num_key_value_heads", default=heads if kv_heads is None else kv_heads)
+    every = kv_heads is None or config.is_null("num_key_value_heads")
+    groups = config.integer("num_key_value_heads", default=heads if every else kv_heads)
     size = config.optional_integer("head_dim")
     if size is None:
         size = head_dim if head_dim is not None else config.divide(width, heads, "hidden_size / num_attention_heads")
@@ -50,14 +54,22 @@ def rope_sizes(config: Config, *, kv_heads: int | None = None, head_dim: int | N
         head_dim=size,
         hidden=config.integer("intermediate_size"),
         vocabulary=config.integer("vocab_size"),
-        context=config.integer("max_position_embeddings", default=2048),
+        context=config.integer("max_position_embeddings", default=context),
     )
 
 
-def windows(config: Config, layers: int, sliding: Sequence[bool]) -> list[int | None]:
+def window_size(config: Config, default: int | None) -> int | None:
+    """`sliding_window`: the documented default where the key is left out, no window where it is null."""
+    if default is None or config.is_null("sliding_window"):
+        return config.optional_integer("sliding_window")
+    return config.integer("sliding_window", default=default)
+
+
+def windows(config: Config, layers: int, sliding: Sequence[bool], default: int | None) -> list[int | None]:
     """The window of each layer: `layer_types` where the configuration has it, else the rule of the class.
 
-    `sliding[i]` says whether the class, left to itself, gives layer i a window.
+    `sliding[i]` says whether the class, left to itself, gives layer i a window; `default` is the size of a window
+    where the configuration names none.
     """
     types = config.words("layer_types", LAYER_TYPES)
     if types is not None and len(types) != layers:
@@ -66,10 +78,10 @@ def windows(config: Config, layers: int, sliding: Sequence[bool]) -> list[int | 
             rule="CONFIG-RANGE",
             path=config.source or None,
         )
-    chosen = [kind == "sliding_attention" for kind in types] if types is not None else list(sliding)
+    chosen = [kind == "sliding_attention" for kind in types] if types is not None else list(sliding)[:layers]
     if not any(chosen):
         return [None] * layers
-    size = config.optional_integer("sliding_window")
+    size = window_size(config, default)
     return [size if slides else None for slides in chosen]
 
 
@@ -85,10 +97,20 @@ def grouped_attention(sizes: Sizes, **options: int | bool | None) -> Attention:
     )
 
 
-def head(config: Config, stem: str, width: int, vocabulary: int, *, tied: bool, bias: bool = False) -> list[Part]:
+def head(
+    config: Config,
+    stem: str,
+    width: int,
+    vocabulary: int,
+    *,
+    tied: bool,
+    bias: bool = False,
+    answers: int | None = 2,
+) -> list[Part]:
     """The layers behind the final norm that the class named first in `architectures` adds.
 
-    `stem` is what the classes' names begin with. Source: transformers 5.23, modeling_layers.py (the Generic*
+    `stem` is what the classes' names begin with; `answers` the outputs of the one for questions, None = as many as
+    there are labels. Source: transformers 5.23, modeling_layers.py (the Generic*
     classes) and the classes of each model's own file.
     """
     name = config.architecture()
@@ -101,14 +123,14 @@ def head(config: Config, stem: str, width: int, vocabulary: int, *, tied: bool, 
     suffix = name[len(stem) :] if name.lower().startswith(stem.lower()) else None
     if suffix in ("ForCausalLM", "LMHeadModel"):
         return [part("head", causal)]
-    if suffix in ("Model", "TextModel"):
+    if suffix == "Model":
         return []
     if suffix == "ForSequenceClassification":
         return [part("score", Linear(width, config.labels(), role="head", positions="one"))]
     if suffix == "ForTokenClassification":
-        return [part("score", Linear(width, config.labels(), bias=True, role="head"))]
+        return [part("classifier", Linear(width, config.labels(), bias=True, role="head"))]
     if suffix == "ForQuestionAnswering":
-        return [part("qa_outputs", Linear(width, 2, bias=True, role="head"))]
+        return [part("qa_outputs", Linear(width, answers or config.labels(), bias=True, role="head"))]
     raise WeighError(
         f"the class `{name}` is not understood for the model type `{config.values.get('model_type')}`",
         rule="CONFIG-VARIANT",

@@ -77,6 +77,7 @@ FALCON = Family(
             "final_norm": "transformer.ln_f",
             "head": "lm_head",
             "score": "score",
+            "classifier": "classifier",
             "qa_outputs": "qa_outputs",
         },
         "ggml": {

@@ -10,25 +10,41 @@ from weigh.parts import Mlp, Norm, part
 from weigh.types import Architecture, Family
 
 STEMS = {"gemma": "Gemma", "gemma2": "Gemma2", "gemma3_text": "Gemma3"}
+CONTEXT = {"gemma": 8192, "gemma2": 8192, "gemma3_text": 131072}
 
 
 def _window_rule(config: Config, kind: str, layers: int) -> list[int | None]:
-    """Gemma 2 slides in every other layer, Gemma 3 in all but each sixth; Gemma 1 never."""
+    """Gemma 2 slides in every other layer, Gemma 3 in all but each sixth; Gemma 1 never.
+
+    A window is of 4,096 tokens unless written down.
+    """
     if kind == "gemma":
         return [None] * layers
     pattern = 2 if kind == "gemma2" else config.integer("sliding_window_pattern", "_sliding_window_pattern", default=6)
-    return windows(config, layers, [(i + 1) % pattern != 0 for i in range(layers)])
+    return windows(config, layers, [(i + 1) % pattern != 0 for i in range(layers)], default=4096)
+
+
+def _stem(config: Config, kind: str) -> str:
+    """The text-only classes of Gemma 3 are called Gemma3Text..., but for Gemma3ForCausalLM."""
+    text = kind == "gemma3_text" and (config.architecture() or "").startswith("Gemma3Text")
+    return "Gemma3Text" if text else STEMS[kind]
 
 
 def gemma(config: Config) -> Architecture:
     """gemma, gemma2, gemma3_text. head_dim is 256 unless written down.
 
-    Source: transformers 5.23, configuration_{gemma,gemma2,gemma3}.py.
+    Gemma 3 with `use_bidirectional_attention` is an encoder, whose windows reach half as far to either side.
+    Source: transformers 5.23, {configuration,modeling}_{gemma,gemma2,gemma3}.py.
     """
     kind = str(config.values["model_type"])
-    sizes = rope_sizes(config, kv_heads=16 if kind == "gemma" else 4, head_dim=256)
+    sizes = rope_sizes(config, context=CONTEXT[kind], kv_heads=16 if kind == "gemma" else 4, head_dim=256)
     biased = config.switch("attention_bias", default=False)
     window = _window_rule(config, kind, sizes.layers)
+    if kind != "gemma3_text":
+        config.expect("use_bidirectional_attention", value=False, default=False)
+    both_ways = config.switch("use_bidirectional_attention", default=False)
+    if both_ways:
+        window = [None if size is None else size // 2 + 1 for size in window]
     normed = sizes.head_dim if kind == "gemma3_text" else 0
     mlp = Mlp(sizes.width, sizes.hidden, gated=True)
     layers = []
@@ -36,6 +52,7 @@ def gemma(config: Config) -> Architecture:
         attention = grouped_attention(
             sizes,
             window=window[i],
+            causal=not both_ways,
             q_bias=biased,
             k_bias=biased,
             v_bias=biased,
@@ -49,7 +66,7 @@ def gemma(config: Config) -> Architecture:
             layer.append(part("mlp_post_norm", Norm(sizes.width), i))
         layers.append(layer)
     tied = config.switch("tie_word_embeddings", default=True)
-    behind = head(config, STEMS[kind], sizes.width, sizes.vocabulary, tied=tied)
+    behind = head(config, _stem(config, kind), sizes.width, sizes.vocabulary, tied=tied)
     return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width))
 
 

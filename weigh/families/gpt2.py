@@ -69,6 +69,7 @@ _BLOCK = {
     "mlp.down": "transformer.h.{layer}.mlp.c_proj^T",
     "head": "lm_head",
     "score": "score",
+    "classifier": "classifier",
     "qa_outputs": "qa_outputs",
 }
 

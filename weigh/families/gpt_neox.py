@@ -11,7 +11,11 @@ from weigh.types import Architecture, Family
 
 
 def gptj(config: Config) -> Architecture:
-    """GPT-J: no biases in attention, one norm a layer, a head of its own with a bias."""
+    """GPT-J: no biases in attention, one norm a layer, a head of its own with a bias.
+
+    Its class for questions has as many outputs as there are labels. Source: transformers 5.23,
+    models/gptj/modeling_gptj.py.
+    """
     sizes = gpt_sizes(config)
     attention = grouped_attention(sizes)
     layers = [
@@ -23,7 +27,7 @@ def gptj(config: Config) -> Architecture:
         for i in range(sizes.layers)
     ]
     tied = config.switch("tie_word_embeddings", default=False)
-    behind = head(config, "GPTJ", sizes.width, sizes.vocabulary, tied=tied, bias=True)
+    behind = head(config, "GPTJ", sizes.width, sizes.vocabulary, tied=tied, bias=True, answers=None)
     return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width, bias=True))
 
 
@@ -107,6 +111,7 @@ GPTJ = Family(
             "final_norm": "transformer.ln_f",
             "head": "lm_head",
             "score": "score",
+            "qa_outputs": "qa_outputs",
         },
         "ggml": GGML,
     },
@@ -130,6 +135,7 @@ GPT_NEOX = Family(
             "final_norm": "gpt_neox.final_layer_norm",
             "head": "embed_out",
             "score": "score",
+            "classifier": "classifier",
             "qa_outputs": "qa_outputs",
         },
         "ggml": fused(GGML, "blk.{layer}.attn_qkv", *_QKV),
@@ -157,6 +163,7 @@ PHI = Family(
             "final_norm": "model.final_layernorm",
             "head": "lm_head",
             "score": "score",
+            "classifier": "score",
         },
         "ggml": GGML,
     },

@@ -6,10 +6,10 @@ Model types here differ in biases, norms and windows only: llama, mistral, smoll
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes, windows
+from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes, window_size, windows
 from weigh.families.names import GGML, LLAMA_HF, fused
 from weigh.parts import Attention, Mlp, Norm, part
-from weigh.types import Architecture, Family, Part
+from weigh.types import Architecture, Family, Part, WeighError
 
 STEMS = {
     "llama": "Llama",
@@ -37,7 +37,8 @@ def llama(config: Config) -> Architecture:
     documents 8 KV heads; SmolLM3 documents 4 and ties the head; OLMo's norms have no gain.
     """
     kind = str(config.values["model_type"])
-    sizes = rope_sizes(config, kv_heads={"mistral": 8, "smollm3": 4}.get(kind))
+    context = {"mistral": 131072, "smollm3": 32768}.get(kind, 2048)
+    sizes = rope_sizes(config, context=context, kv_heads={"mistral": 8, "smollm3": 4}.get(kind))
     biased = kind != "mistral" and config.switch("attention_bias", default=False)
     mlp_biased = kind in ("llama", "smollm3") and config.switch("mlp_bias", default=False)
     window = _windows(config, kind, sizes)
@@ -55,11 +56,18 @@ def llama(config: Config) -> Architecture:
 def _windows(config: Config, kind: str, sizes: Sizes) -> list[int | None]:
     """Mistral slides in every layer unless `sliding_window` is null; SmolLM3 where `use_sliding_window` says so."""
     if kind == "mistral":
-        return [config.optional_integer("sliding_window")] * sizes.layers
+        return [window_size(config, 4096)] * sizes.layers
     if kind == "smollm3" and config.switch("use_sliding_window", default=False):
         interval = config.integer("no_rope_layer_interval", default=4)
         rotary = config.integers("no_rope_layers", default=[int((i + 1) % interval != 0) for i in range(sizes.layers)])
-        return windows(config, sizes.layers, [not has_rope for has_rope in rotary])
+        if len(rotary) < sizes.layers:
+            raise WeighError(
+                f"`no_rope_layers` names {len(rotary)} layers, `num_hidden_layers` says {sizes.layers}",
+                rule="CONFIG-RANGE",
+                path=config.source or None,
+                where="key no_rope_layers",
+            )
+        return windows(config, sizes.layers, [not has_rope for has_rope in rotary], default=None)
     return [None] * sizes.layers
 
 
@@ -92,7 +100,7 @@ def olmo2(config: Config) -> Architecture:
 
 def phi3(config: Config) -> Architecture:
     """Phi-3: Llama's layer with q, k, v in one matrix and gate and up in another."""
-    sizes = rope_sizes(config)
+    sizes = rope_sizes(config, context=4096)
     window = config.optional_integer("sliding_window")
     attention = grouped_attention(sizes, window=window)
     mlp = Mlp(sizes.width, sizes.hidden, gated=True)
@@ -107,7 +115,7 @@ LLAMA = Family(
     model_types=("llama", "mistral", "smollm3", "olmo"),
     build=llama,
     names={"hf": LLAMA_HF, "ggml": GGML},
-    prefixes=("model.",),
+    prefixes=("model.", "transformer."),
     sources=("https://arxiv.org/abs/2302.13971", "https://arxiv.org/abs/2310.06825"),
 )
 

@@ -14,13 +14,14 @@ def mixtral(config: Config) -> Architecture:
 
     Source: transformers 5.23, models/mixtral/configuration_mixtral.py.
     """
-    sizes = rope_sizes(config, kv_heads=8)
+    sizes = rope_sizes(config, context=131072, kv_heads=8)
+    experts = config.integer("num_local_experts", "num_experts")
     attention = grouped_attention(sizes, window=config.optional_integer("sliding_window"))
     moe = Moe(
         width=sizes.width,
         hidden=sizes.hidden,
-        experts=config.integer("num_local_experts", "num_experts"),
-        used=config.integer("num_experts_per_tok", default=2),
+        experts=experts,
+        used=config.integer("num_experts_per_tok", default=2, maximum=experts),
     )
     layers = [
         [

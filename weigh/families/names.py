@@ -27,6 +27,7 @@ LLAMA_HF: Mapping[str, str] = {
     "final_norm": "model.norm",
     "head": "lm_head",
     "score": "score",
+    "classifier": "score",
     "qa_outputs": "qa_outputs",
 }
 
@@ -76,11 +77,11 @@ def key(part: Part, slot: Slot) -> str:
 def stored(family: Family, dialect: str, part: Part, slot: Slot) -> tuple[str, bool] | None:
     """Name of the tensor that holds the slot, still with `{expert}`, and whether it is stored inputs first.
 
-    None where the dialect has no name for it. An entry for the whole key (`head.bias`) goes before that of its
-    stem; the entry `*` serves the parts whose path is what the dialect calls them.
+    None where the dialect has no name for it. The entry `*` serves the parts whose path is what the dialect calls
+    them.
     """
     table = family.names.get(dialect, {})
-    stem = table.get(f"{part.path}.{slot.key}") or table.get(key(part, slot)) or table.get("*")
+    stem = table.get(key(part, slot)) or table.get("*")
     if stem is None:
         return None
     transposed = stem.endswith("^T")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes, windows
+from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes, window_size, windows
 from weigh.families.llama import pre_norm_layer
 from weigh.families.names import GGML, LLAMA_HF
 from weigh.parts import Attention, Mlp, Moe, Norm, part
@@ -15,7 +15,7 @@ STEMS = {"qwen2": "Qwen2", "qwen3": "Qwen3", "qwen2_moe": "Qwen2Moe", "qwen3_moe
 def _sizes(config: Config, kind: str) -> Sizes:
     """Documented defaults: qwen3's head_dim is 128 whatever the width; KV heads 32, 32, 16 and 4."""
     defaults = {"qwen2": 32, "qwen3": 32, "qwen2_moe": 16, "qwen3_moe": 4}
-    return rope_sizes(config, kv_heads=defaults[kind], head_dim=128 if kind == "qwen3" else None)
+    return rope_sizes(config, context=32768, kv_heads=defaults[kind], head_dim=128 if kind == "qwen3" else None)
 
 
 def _attention(config: Config, kind: str, sizes: Sizes, window: int | None) -> Attention:
@@ -37,15 +37,18 @@ def _attention(config: Config, kind: str, sizes: Sizes, window: int | None) -> A
 
 
 def _windows(config: Config, kind: str, layers: int) -> list[int | None]:
-    """No window unless `use_sliding_window`; then each class has its own rule for which layers slide."""
+    """No window unless `use_sliding_window`; then each class has its own rule for which layers slide.
+
+    A window is of 4,096 tokens unless written down.
+    """
     if not config.switch("use_sliding_window", default=False):
         return [None] * layers
     if kind == "qwen3_moe":
-        return [config.integer("sliding_window", default=4096)] * layers
+        return [window_size(config, 4096)] * layers
     first = config.integer("max_window_layers", default=28, minimum=0)
     if kind == "qwen2_moe":
-        return windows(config, layers, [i % 2 == 0 and i < first for i in range(layers)])
-    return windows(config, layers, [i >= first for i in range(layers)])
+        return windows(config, layers, [i % 2 == 0 and i < first for i in range(layers)], default=4096)
+    return windows(config, layers, [i >= first for i in range(layers)], default=4096)
 
 
 def qwen(config: Config) -> Architecture:
@@ -68,11 +71,12 @@ def qwen_moe(config: Config) -> Architecture:
     kind = str(config.values["model_type"])
     sizes = _sizes(config, kind)
     window = _windows(config, kind, sizes.layers)
+    experts = config.integer("num_experts", "num_local_experts")
     moe = Moe(
         width=sizes.width,
         hidden=config.integer("moe_intermediate_size"),
-        experts=config.integer("num_experts", "num_local_experts"),
-        used=config.integer("num_experts_per_tok"),
+        experts=experts,
+        used=config.integer("num_experts_per_tok", maximum=experts),
         shared_hidden=config.integer("shared_expert_intermediate_size") if kind == "qwen2_moe" else 0,
         shared_gate=kind == "qwen2_moe",
     )
@@ -105,7 +109,7 @@ QWEN = Family(
     model_types=("qwen2", "qwen3"),
     build=qwen,
     names={"hf": LLAMA_HF, "ggml": GGML},
-    prefixes=("model.",),
+    prefixes=("model.", "transformer."),
     sources=("https://arxiv.org/abs/2407.10671", "https://arxiv.org/abs/2505.09388"),
 )
 
@@ -126,6 +130,6 @@ QWEN_MOE = Family(
     model_types=("qwen2_moe", "qwen3_moe"),
     build=qwen_moe,
     names={"hf": _MOE_HF, "ggml": GGML},
-    prefixes=("model.",),
+    prefixes=("model.", "transformer."),
     sources=("https://arxiv.org/abs/2407.10671", "https://arxiv.org/abs/2505.09388"),
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from weigh import files
-from weigh.formats import config, gguf, safetensors, sidecar
+from weigh.formats import config, gguf, json_text, safetensors, sidecar
 from weigh.types import Inventory, Limits, WeighError
 
 UNREAD_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".keras", ".onnx", ".npz", ".npy", ".msgpack", ".tflite")
@@ -88,7 +88,7 @@ def _shards_of(index: Path, limits: Limits) -> set[str]:
     with files.opened(index.parent, index.name) as file:
         data = files.read_at(file, 0, min(file.size, limits.header_bytes))
     values = safetensors.VALUES_A_TENSOR * limits.tensors
-    weight_map: Any = files.json_object(data, index, limits, values).get("weight_map")
+    weight_map: Any = json_text.parse(data, index, limits, values).get("weight_map")
     return {name for name in weight_map.values() if type(name) is str} if isinstance(weight_map, dict) else set()
 
 

@@ -88,6 +88,7 @@ class Cursor:
     start: int = 0
     window: bytes = b""
     kept: int = 0
+    arrays: int = 0
     warnings: list[str] = field(default_factory=list)
 
     def error(self, message: str, rule: str, *, exit_code: int = 3, hint: str = "", where: str = "") -> WeighError:
@@ -306,6 +307,10 @@ def _skip_arrays(cursor: Cursor, count: int, levels: int) -> None:
         raise cursor.error(f"arrays are nested deeper than {cursor.limits.array_nesting}", "GGUF-DEPTH")
     if count > (cursor.file.size - cursor.position) // 12:
         raise cursor.error(f"{count:,} arrays are announced, the file has no room for them", "GGUF-COUNT")
+    cursor.arrays += count
+    if cursor.arrays > cursor.limits.keys:
+        message = f"arrays hold more than {cursor.limits.keys:,} arrays"
+        raise cursor.error(message, "GGUF-BUDGET", exit_code=5, hint=files.lift("keys"))
     for _ in range(count):
         kind, inner = cursor.numbers("IQ")
         if kind in SCALARS:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from weigh import codecs, files
-from weigh.formats import foreign, sidecar
+from weigh.formats import foreign, json_text, sidecar
 from weigh.types import Codec, Format, Inventory, Limits, Piece, Tensor, WeighError
 
 LENGTH_BYTES = 8
@@ -130,7 +130,7 @@ def _header(file: files.OpenFile, limits: Limits) -> tuple[dict[str, Any], int]:
     if text[:1] != MARK:
         raise _error("the header does not begin with '{'", "ST-BRACE", file, offset=LENGTH_BYTES)
     values = VALUES_A_TENSOR * limits.tensors
-    return files.json_object(text, file.path, limits, values, made=_entry, start=LENGTH_BYTES), LENGTH_BYTES + length
+    return json_text.parse(text, file.path, limits, values, made=_entry, start=LENGTH_BYTES), LENGTH_BYTES + length
 
 
 def _entry(pairs: list[tuple[str, Any]]) -> Any:
@@ -143,7 +143,7 @@ def _entry(pairs: list[tuple[str, Any]]) -> Any:
         usual = first == "dtype" and second == "shape" and third == "data_offsets"
         if usual and type(shape) is list and type(offsets) is list and len(offsets) == 2:
             return dtype, tuple(shape), offsets[0], offsets[1]
-    whole = files.unique(pairs)
+    whole = json_text.unique(pairs)
     try:
         dtype, shape, (begin, end) = whole["dtype"], whole["shape"], whole["data_offsets"]
     except (KeyError, ValueError, TypeError):
@@ -255,7 +255,7 @@ def read_index(path: Path, limits: Limits) -> Inventory:
             message = f"an index of {file.size:,} bytes is more than the {limits.header_bytes:,} that weigh reads"
             raise WeighError(message, rule="INDEX-SIZE", path=path, hint=files.lift("header_bytes"), exit_code=5)
         data = files.read_at(file, 0, file.size)
-        index = files.json_object(data, path, limits, VALUES_A_TENSOR * limits.tensors)
+        index = json_text.parse(data, path, limits, VALUES_A_TENSOR * limits.tensors)
         size = file.size
     weight_map = _weight_map(index, path, limits)
     names = sorted(set(weight_map.values()))

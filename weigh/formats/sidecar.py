@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from weigh import files
+from weigh.formats import json_text
 from weigh.types import Limits, WeighError
 
 NAME = "config.json"
@@ -38,4 +39,4 @@ def configuration(folder: Path, limits: Limits) -> Beside:
 def required(folder: Path, name: str, limits: Limits) -> Beside:
     """A configuration that must be readable, because the user named it or its folder."""
     with files.opened(folder, name) as file:
-        return Beside(files.read_configuration(file, limits), ((name, file.size),))
+        return Beside(json_text.configuration(file, limits), ((name, file.size),))

@@ -30,7 +30,7 @@ class Attention:
     k_norm: int = 0
     qk_norm_bias: bool = False
     window: int | None = None
-    """A token attends to itself and the window - 1 tokens before it; None = to all."""
+    """A token attends to itself and the window - 1 tokens before it, and behind it if not causal; None = to all."""
     causal: bool = True
 
 
@@ -59,15 +59,18 @@ def attended(part: Attention, step: Pass) -> int:
     """Pairs (new token, token that it attends to) in one sequence.
 
     Causal: token number p + i sees min(p + i, window) tokens; summed over i = 1..n without rounding.
-    Not causal: every token sees all n.
+    Not causal: every token sees all p + n, or those before it as above and min(n - i, window - 1) behind it.
     """
     n, past = step.tokens, step.past
-    if not part.causal:
-        return n * (past + n)
     if part.window is None:
-        return n * past + n * (n + 1) // 2
+        return n * past + n * (n + 1) // 2 if part.causal else n * (past + n)
     growing = min(max(part.window - past, 0), n)
-    return growing * past + growing * (growing + 1) // 2 + (n - growing) * part.window
+    before = growing * past + growing * (growing + 1) // 2 + (n - growing) * part.window
+    if part.causal:
+        return before
+    reach = part.window - 1
+    shrinking = min(reach, n)
+    return before + (n - shrinking) * reach + shrinking * (shrinking - 1) // 2
 
 
 def forward(part: Attention, step: Pass) -> int:

@@ -16,10 +16,14 @@ class Embedding:
     role: str = "embedding"
     """embedding (the input token table), position, or other (token types)."""
     frozen: bool = False
+    bias: bool = False
+    """A single vector that is added rather than looked up: one axis only, and called `bias`."""
 
 
 def slots(part: Embedding) -> tuple[Slot, ...]:
-    """One array of (rows, width)."""
+    """One array of (rows, width), or of (width) where it is a bias."""
+    if part.bias:
+        return (Slot("bias", (part.width,), part.role, frozen=part.frozen),)
     return (Slot("weight", (part.rows, part.width), part.role, frozen=part.frozen),)
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import prod
 from typing import Final
 
 from weigh import codecs
 from weigh.codecs import group_int
 from weigh.recipes import groups, llama_cpp, plain
-from weigh.recipes.tensors import Names, Stored, dtype, tensors
+from weigh.recipes.tensors import Names, Stored, tensors
 from weigh.types import Model, Plan, Recipe, Role, WeighError
 
-__all__ = ["ALIASES", "RECIPES", "Planned", "Row", "find", "planned", "summary"]
+__all__ = ["ALIASES", "RECIPES", "Planned", "Row", "find", "planned", "summary", "wider"]
 
 RECIPES: Final[tuple[Recipe, ...]] = (*llama_cpp.RECIPES, *groups.RECIPES, *plain.RECIPES)
 
@@ -25,18 +26,19 @@ ALIASES: Final[Mapping[str, str]] = {
     "q3_k": "q3_k_m",
     "q4_k": "q4_k_m",
     "q5_k": "q5_k_m",
-    "mxfp4": "mxfp4_moe",
     "int4": "w4a16",
+    "int8": "w8a8",
     "gptq": "gptq_int4",
     "awq": "awq_int4",
-    "int8": "w8a8",
     "nf4": "bnb_nf4",
+    "float32": "f32",
     "fp32": "f32",
-    "fp16": "f16",
     "float16": "f16",
+    "fp16": "f16",
     "bfloat16": "bf16",
+    **groups.BY_CODEC,
 }
-"""Other names; the first three are llama.cpp's own."""
+"""Other names. The first three are llama.cpp's own; the last ones are the codecs of groups."""
 
 _BY_ID: Final = {recipe.id: recipe for recipe in RECIPES}
 
@@ -64,9 +66,14 @@ class Row:
     parameters: int
     nbytes: int
 
+    @property
+    def bits(self) -> float:
+        """Bits a parameter, scales included."""
+        return 8 * self.nbytes / self.parameters
+
 
 def find(name: str) -> Recipe:
-    """The recipe of that name or alias, whatever its case, `-` as `_`; any codec id is a recipe too.
+    """The recipe of that name or alias, whatever its case, with `-` for `_` if you like; any codec id is one too.
 
     WeighError RECIPE-UNKNOWN (exit code 2) names the nearest.
     """
@@ -87,36 +94,38 @@ def planned(model: Model, plan: Plan) -> tuple[Planned, ...]:
     WeighError RECIPE-PLAN where the plan names a tensor that the model does not have.
     """
     found = _tensors_of(model, plan)
-    floating = dtype(model)
     rows: list[Planned] = []
     for name, allotment in plan.tensors.items():
         tensor = found[name]
-        size = _nbytes(tensor, allotment.codec, floating)
+        size = _nbytes(tensor, allotment.codec)
         rows.append(Planned(name, tensor.shape, allotment.codec, size, allotment.reason, tensor.role))
     return tuple(rows)
 
 
 def summary(model: Model, plan: Plan) -> tuple[Row, ...]:
-    """The plan by codec and reason, most bytes first: what the mix is, what it keeps wider, and why."""
+    """The plan by codec and reason, most bytes first."""
     sums: dict[tuple[str, str], Row] = {}
     for tensor in planned(model, plan):
         key = tensor.codec, tensor.reason
         row = sums.get(key, Row(*key, 0, 0, 0))
-        count = 1
-        for size in tensor.shape:
-            count *= size
-        sums[key] = Row(*key, row.tensors + 1, row.parameters + count, row.nbytes + tensor.nbytes)
+        parameters = row.parameters + prod(tensor.shape)
+        sums[key] = Row(*key, row.tensors + 1, parameters, row.nbytes + tensor.nbytes)
     return tuple(sorted(sums.values(), key=lambda row: -row.nbytes))
 
 
-def _nbytes(tensor: Stored, codec: str, floating: str) -> int:
+def wider(model: Model, plan: Plan) -> tuple[Row, ...]:
+    """What the plan keeps wider than its narrowest tensors, and why, most bytes first."""
+    rows = summary(model, plan)
+    narrowest = min((row.bits for row in rows), default=0.0)
+    return tuple(row for row in rows if row.bits > narrowest)
+
+
+def _nbytes(tensor: Stored, codec: str) -> int:
     layout = group_int.LAYOUTS.get(codec)
     if layout is None:
         return codecs.nbytes(codecs.by_id(codec), tensor.shape)
-    matrices = 1
-    for size in tensor.shape[:-2]:
-        matrices *= size
-    return matrices * group_int.nbytes(layout, (tensor.outputs, tensor.inputs), floating)
+    # A layout packs along the inputs, which GPT-2 stores first.
+    return group_int.nbytes(layout, (*tensor.shape[:-2], tensor.outputs, tensor.inputs), tensor.codec)
 
 
 def _tensors_of(model: Model, plan: Plan) -> Mapping[str, Stored]:

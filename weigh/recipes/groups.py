@@ -2,7 +2,9 @@
 
 Only matrices of linear layers inside the model's layers are quantized: attention, MLP and experts. Embeddings, head,
 norms, biases, convolutions and routers stay in the model's type, which is what these tools do or their own examples
-ask for. A new recipe is a line in `_ALL`; a new way to store a matrix is a line in `codecs/group_int.py`.
+ask for; the matrices of GPT-2, which are no linear layers to all of them, count as such. A matrix that the layout
+cannot hold stays too, where some tools would stop. A new recipe is a line in `_ALL`; a new way to store a matrix is a
+line in `codecs/group_int.py`.
 
 Sources: presets in compressed-tensors 0.20.0 quantization/quant_scheme.py (W4A16, W4A16_ASYM, W8A16, W8A8, FP8,
 FP8_DYNAMIC, FP8_BLOCK); auto-gptq 0.7.1 modeling/_base.py (inside_layer_modules); AutoAWQ at 88e4c76
@@ -17,7 +19,7 @@ from weigh.codecs.group_int import LAYOUTS
 from weigh.recipes.tensors import Stored, tensors
 from weigh.types import Allotment, Model, Plan, Recipe
 
-__all__ = ["RECIPES"]
+__all__ = ["BY_CODEC", "RECIPES"]
 
 _LINEAR = frozenset(
     {
@@ -55,6 +57,10 @@ _ALL = (
     ("bnb_int8", "LLM.int8() (bitsandbytes)", "bnb_int8", _BITSANDBYTES),
     ("bnb_nf4", "NF4 without double quantization (bitsandbytes)", "bnb_nf4", _BITSANDBYTES),
 )
+
+
+BY_CODEC = {codec: recipe for recipe, _, codec, _ in _ALL if codec != recipe}
+"""Recipe id by the codec that it gives, where they are called differently."""
 
 
 def _plan(recipe: str, codec: str, model: Model) -> Plan:

@@ -4,7 +4,7 @@ The rules are tables in `llama_cpp_rules`; here they are applied, in the tool's 
 alone, the output and the embedding, the exceptions by kind of matrix and place, and at the end the replacement where
 a type's block does not divide the row. A new file type is a line in `FILE_TYPES` and rows in the tables.
 
-Held to `llama-quantize` tensor by tensor (tests/recipes/test_llama_cpp_facts.py).
+Held to `llama-quantize` tensor by tensor (tests/recipes/test_llama_cpp_mixes.py).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from weigh.types import Allotment, Model, Plan, Recipe, WeighError
 
 __all__ = ["RECIPES", "file_type_number", "left_alone", "plan"]
 
-ENGINE = "llama_cpp"
+ENGINE = "llama.cpp"
 SOURCE = "https://github.com/ggml-org/llama.cpp/blob/master/src/llama-quant.cpp"
 
 _VALUE_LIKE = ("attn_qkv", "attn_kv_b", "attn_v")
@@ -67,6 +67,7 @@ def plan(model: Model, file_type: str, *, importance: bool | None = None) -> Pla
     where `llama-quantize` insists. Errors: WeighError RECIPE-FAMILY (no GGUF names), RECIPE-ARCHITECTURE (rules of
     its own), RECIPE-WIDTH (a width that llama.cpp refuses for this type).
     """
+    file_type = file_type.upper()
     found = sorted(tensors(model, "ggml"), key=_file_order)
     traits = _traits(model)
     if traits.architecture in OWN_RULES:
@@ -103,6 +104,7 @@ def _allotted(
         number = seen.get(counted, 0)
         seen[counted] = number + 1
         if kind in _FEED_FORWARD and traits.experts > 1 and file_type not in LOWEST:
+            # Shared experts and dense layers would put the count out of step with the layers.
             number = _layer(tensor.name)
         of = value_like if counted == "attn_v" else traits.layers
         place = Place(number, of, traits.sharing, traits.experts, importance)
@@ -235,7 +237,7 @@ def _rules(kind: str, traits: Traits, file_type: str) -> tuple[tuple[Clause, ...
     if traits.architecture == "falcon" and kind in FALCON:
         return FALCON[kind].get(file_type, ()), "in Falcon"
     if traits.experts == 8 and kind in EIGHT_EXPERTS:
-        return EIGHT_EXPERTS[kind].get(file_type, ()), "of a model with 8 experts"
+        return EIGHT_EXPERTS[kind].get(file_type, ()), "in a model with 8 experts"
     return RULES.get(kind, {}).get(file_type, ()), ""
 
 
@@ -251,8 +253,9 @@ def _fitting(tensor: Stored, codec: str, reason: str) -> Allotment:
     fallback = FALLBACK.get(codec, codec)
     if fallback == codec and block > 32:
         raise WeighError(
-            f"`{tensor.name}`: width {tensor.inputs} is no multiple of {block}, and llama.cpp replaces {codec} by nothing",
+            f"`{tensor.name}` is {tensor.inputs} wide, no multiple of {block}",
             rule="RECIPE-WIDTH",
+            hint=f"llama.cpp has nothing to replace {codec} by; take another type",
         )
     if tensor.inputs % by_id(fallback).block:
         fallback = "f16"

@@ -81,7 +81,7 @@ def _with(clause: Clause, *, importance: bool) -> Clause:
 
 
 def _of_eight(clause: Clause) -> Clause:
-    words = f"{clause.words} of a model with 8 experts"
+    words = f"{clause.words} in a model with 8 experts"
     return Clause(clause.codec, words, lambda place: place.experts == 8 and clause.holds(place))
 
 
@@ -227,8 +227,8 @@ def _lowest(small: str, small_ones: tuple[str, ...], wide: str, wide_ones: tuple
     """The same exceptions for a group of types each, which differ in what is wider than they are."""
     by_type = {**dict.fromkeys(small_ones, small), **dict.fromkeys(wide_ones, wide)}
     output = {"IQ1_S": "iq2_xxs", "IQ1_M": "iq2_xxs", "IQ2_S": "iq3_s", "IQ2_M": "iq3_s"}
-    of_eight = Clause("q5_k", "of a model with 8 experts", lambda place: place.experts == 8)
-    key_of_eight = Clause("q4_k", "of a model with 8 experts", lambda place: place.experts == 8)
+    of_eight = Clause("q5_k", "in a model with 8 experts", lambda place: place.experts == 8)
+    key_of_eight = Clause("q4_k", "in a model with 8 experts", lambda place: place.experts == 8)
     return {
         "attn_v": {name: (_shared_or_experts("q4_k"), _always(codec)) for name, codec in by_type.items()},
         "attn_k": dict.fromkeys(by_type, (key_of_eight,)),

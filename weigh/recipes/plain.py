@@ -29,7 +29,7 @@ def plain(codec_id: str) -> Recipe:
             hint="`weigh recipes` lists what they are stored as",
             exit_code=2,
         )
-    return Recipe(codec.id, f"{codec.name} throughout", "any", partial(_plan, codec.id), codec.reference)
+    return Recipe(codec.id, f"{codec.name} in every matrix", "any", partial(_plan, codec.id), codec.reference)
 
 
 def _plan(codec_id: str, model: Model) -> Plan:
@@ -40,9 +40,9 @@ def _plan(codec_id: str, model: Model) -> Plan:
 
 
 def _dialect(model: Model, codec: Codec) -> Names:
-    if codec.safetensors is None and codec.ggml_type is not None:
-        return "ggml"
-    return names(model)
+    if codec.ggml_type is None:
+        return "hf"
+    return "ggml" if codec.safetensors is None else names(model)
 
 
 def _allotment(tensor: Stored, codec: Codec, dialect: Names) -> Allotment:

@@ -32,11 +32,6 @@ class Stored:
     codec: str
     """What it is stored in where no recipe touches it."""
 
-    @property
-    def is_matrix(self) -> bool:
-        """More than one row and more than one column, leading axes of one aside."""
-        return sum(size != 1 for size in self.shape) > 1
-
 
 def tensors(model: Model, dialect: Names) -> tuple[Stored, ...]:
     """The tensors under the names of a dialect: from the file where it speaks it, else from the configuration.

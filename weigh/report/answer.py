@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from weigh.types import WeighError
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -14,6 +16,8 @@ class Answer:
     inputs: dict[str, Any]
     result: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
+    refusal: WeighError | None = None
+    """Why the rest of the result is missing: printed after it, and the exit code."""
 
     def document(self) -> dict[str, Any]:
         """The JSON document that `--json` prints."""

@@ -17,6 +17,11 @@ def page(answer: Answer, *, why: bool) -> Page:
     """The bill for one setting."""
     out = Page()
     result, given = answer.result, answer.inputs
+    if answer.refusal is not None:
+        out.say(f"{given['model']}", f"weights: {shown(result['memory']['weights'])}")
+        add_speed(out, result)
+        out.say("Warnings", *answer.warnings, style="warning")
+        return out
     out.say(
         f"{given['model']} on {given['on']}{'' if given['devices'] == 1 else ' x ' + str(given['devices'])}",
         f"{given['engine']}, weights {given['weights']}, KV cache {given['kv']}, context {given['context']:,}, "
@@ -68,9 +73,9 @@ def add_speed(out: Page, result: Mapping[str, Any]) -> None:
     """FLOPs, times, money."""
     rows: list[tuple[str, str]] = []
     labels = (
-        ("compute", "prefill_flops", "forward, the whole prompt"),
+        ("compute", "prefill_flops", f"forward, {result['takes']}"),
         ("compute", "decode_flops_per_token", "forward, one generated token"),
-        ("compute", "backward_flops", "backward, the same prompt"),
+        ("compute", "backward_flops", f"backward, {result['takes']}"),
         ("latency", "ttft", "time to first token"),
         ("latency", "tpot", "time per token"),
         ("latency", "tokens_per_second", "tokens a second, all sequences"),

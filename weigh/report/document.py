@@ -28,10 +28,10 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"not plain data: {type(value).__name__}")
 
 
-def error_document(error: WeighError) -> dict[str, Any]:
-    """What JSON mode prints on standard error."""
+def error_line(error: WeighError) -> str:
+    """What JSON mode prints on standard error: one line, so that it survives in logs."""
     fields = {"rule": error.rule, "message": error.message, "path": error.path, "offset": error.offset}
-    return {"error": {**fields, "where": error.where, "hint": error.hint}}
+    return json.dumps({"error": {**fields, "where": error.where, "hint": error.hint}})
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:

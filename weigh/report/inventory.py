@@ -9,19 +9,6 @@ from weigh.report.text import Column, Page, number
 from weigh.report.units import percent, quantity, size
 from weigh.types import ROLES
 
-SHORTCUTS = {
-    "layers": "layers",
-    "width": "wide",
-    "heads": "heads",
-    "kv_heads": "KV heads",
-    "head_dim": "a head",
-    "hidden": "in the MLP",
-    "vocabulary": "tokens known",
-    "context": "tokens of context",
-    "experts": "experts",
-    "experts_used": "used a token",
-}
-
 
 def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     """Identity, counts, roles, depth, codecs, differences, warnings."""
@@ -57,9 +44,24 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     return out
 
 
-def dimensions_in_words(dimensions: Mapping[str, int]) -> str:
-    """Sizes as a reader says them: 30 layers, 576 wide, 9 heads."""
-    return ", ".join(f"{dimensions[name]:,} {word}" for name, word in SHORTCUTS.items() if name in dimensions)
+def dimensions_in_words(sizes: Mapping[str, int]) -> str:
+    """Sizes as a reader says them: 30 layers, width 576, 9 heads (3 KV) of 64, MLP 1,536, vocabulary 49,152."""
+    words = []
+    if "layers" in sizes:
+        words.append(f"{sizes['layers']:,} layers")
+    if "width" in sizes:
+        words.append(f"width {sizes['width']:,}")
+    if "heads" in sizes:
+        grouped = f" ({sizes['kv_heads']:,} KV)" if sizes["kv_heads"] != sizes["heads"] else ""
+        words.append(f"{sizes['heads']:,} heads{grouped} of {sizes['head_dim']:,}")
+    if "experts" in sizes:
+        words.append(
+            f"{sizes['experts']:,} experts of {sizes['expert_hidden']:,}, {sizes['experts_used']:,} used a token"
+        )
+    elif "hidden" in sizes:
+        words.append(f"MLP {sizes['hidden']:,}")
+    words += [f"{name} {sizes[name]:,}" for name in ("vocabulary", "context") if name in sizes]
+    return ", ".join(words)
 
 
 def _totals(counts: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -96,53 +98,34 @@ def add_roles(out: Page, result: Mapping[str, Any]) -> None:
                 size(roles[role]["bytes"]),
             )
             for role in ROLES
-            if role in roles
+            if role in roles and (roles[role]["parameters"] or roles[role]["bytes"])
         ),
     )
 
 
 def add_depth(out: Page, result: Mapping[str, Any]) -> None:
-    """Parameters by depth: layers that weigh the same are folded into one line."""
-    rows = result["parameters"]["by_layer"]
+    """Parameters from the input to the output: the tables, the thirds of the layers, what stands behind."""
+    depths = result["parameters"]["by_depth"]
     total = result["parameters"]["total"]
+    places = [("input", "before the layers")]
+    layers = sorted(row["layer"] for row in result["parameters"]["by_layer"] if row["layer"] is not None)
+    third = len(layers) // 3
+    if layers:
+        groups = ("first", layers[:third]), ("middle", layers[third : len(layers) - third]), ("last", layers[-third:])
+        places += [(name, f"layers {_span(group)}") for name, group in groups if third or name == "middle"]
+    places.append(("output", "behind the layers"))
     out.add(
-        "By depth, from input to output",
-        ["layers", number("each"), number("together"), number("share"), Column("", "bar")],
+        "By depth",
+        ["from input to output", number("parameters"), number("share"), Column("", "bar")],
         (
-            (
-                _span(first, last),
-                quantity(each),
-                quantity(each * (1 if first is None else last - first + 1)),
-                percent(each * (1 if first is None else last - first + 1), total),
-                each * (1 if first is None else last - first + 1) / total if total else 0,
-            )
-            for first, last, each in _folded(rows)
+            (words, quantity(depths[name]), percent(depths[name], total), depths[name] / total if total else 0)
+            for name, words in places
         ),
     )
 
 
-def _folded(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[int | None, int, int]]:
-    first: int | None = None
-    last = each = -1
-    for row in rows:
-        layer, count = row["layer"], row["parameters"]
-        if layer is None:
-            yield None, 0, count
-            continue
-        if first is not None and count == each and layer == last + 1:
-            last = layer
-            continue
-        if first is not None:
-            yield first, last, each
-        first, last, each = layer, layer, count
-    if first is not None:
-        yield first, last, each
-
-
-def _span(first: int | None, last: int) -> str:
-    if first is None:
-        return "outside the layers"
-    return f"{first}" if first == last else f"{first} to {last}"
+def _span(layers: Sequence[int]) -> str:
+    return f"{layers[0]}" if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
 
 
 def _tensor_row(row: Mapping[str, Any]) -> tuple[str | None, ...]:

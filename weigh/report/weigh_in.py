@@ -19,15 +19,15 @@ def page(answer: Answer, *, why: bool) -> Page:
     _identity(out, shown_inventory)
     inventory.add_roles(out, shown_inventory)
     inventory.add_depth(out, shown_inventory)
-    if result["cost"] is None:
-        refused = result["refused"]
-        out.say("No costs", refused["message"], refused["hint"], style="warning")
+    if result["refused"] is not None:
+        bill.add_speed(out, result["cost"])
+        out.say("No memory and no time", result["refused"]["message"], result["refused"]["hint"], style="warning")
     else:
         _memory(out, answer)
         bill.add_verdict(out, result["cost"])
         bill.add_speed(out, result["cost"])
         _forms(out, result)
-    if why and result["cost"] is not None:
+    if why:
         bill.add_derivations(out, result["cost"])
     out.say("Warnings", *answer.warnings, style="warning")
     out.say("", LEGEND)
