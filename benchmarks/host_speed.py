@@ -4,9 +4,10 @@
 on one thread and on all, each in a process of its own; prints the ratios and writes class `host` into
 `weigh/engines/curves/llama.cpp.toml`, and from it class `processor`, whose rates are stated and not probed.
 
-Rounds of probe, generation and prompt follow each other closely. Other programs slow threads that wait for each other
-after every matrix (llama.cpp's) far more than those that do not (the probe's), so a round counts only if the others
-left enough cores alone while it ran (Linux tells); where there are none of those, the run is left out.
+Rounds of probe, generation and prompt follow each other closely. On one thread the time is that in which the thread had
+a core, so other programs matter little. Several threads wait for each other after every matrix, and one that lost its
+core holds up the rest: there a round counts only if other programs left the cores alone while it ran (Linux tells), and
+a run without such a round is left out.
 """
 
 from __future__ import annotations
@@ -91,11 +92,11 @@ def child(settings: dict[str, Any]) -> None:
     calm = 0
     while calm < ROUNDS and time.monotonic() < end:
         before, _ = _others(lambda: time.sleep(0.1))
-        if before > settings["most_others"]:
+        if settings["threads"] > 1 and before > CALM:
             time.sleep(0.4)
             continue
         others, line = _others(lambda: _round(server, settings["threads"]))
-        if others <= settings["most_others"]:
+        if settings["threads"] == 1 or others <= CALM:
             calm += 1
             print(json.dumps(line), flush=True)
     # llama.cpp's own clean-up takes long and gives nothing here.
@@ -106,9 +107,9 @@ def _round(server: Any, threads: int) -> dict[str, float]:
     from weigh.devices.probe import matrix_rate, read_bandwidth
 
     bandwidth = read_bandwidth(threads, seconds=ROUND_SECONDS).value
-    generated = _asked(server, SHORT, OUTPUT)
+    generated = _asked(server, SHORT, OUTPUT, threads)
     rate = matrix_rate(threads, seconds=ROUND_SECONDS).value
-    prompted = _asked(server, LONG, 1)
+    prompted = _asked(server, LONG, 1, threads)
     return {
         "bandwidth": bandwidth,
         "flops": rate,
@@ -116,6 +117,24 @@ def _round(server: Any, threads: int) -> dict[str, float]:
         "decode": 1000 * (generated["predicted_n"] - 1) / generated["predicted_ms"],
         "prefill": 1000 * prompted["prompt_n"] / prompted["prompt_ms"],
     }
+
+
+def _asked(server: Any, prompt: int, output: int, threads: int) -> dict[str, float]:
+    """llama.cpp's own timings of a request; on one thread without the time in which other programs had the core."""
+    request = {
+        "prompt": [1 + number % 200 for number in range(prompt)],
+        "n_predict": output,
+        "cache_prompt": False,
+        "ignore_eos": True,
+        "temperature": 0,
+    }
+    start, own = time.monotonic(), time.process_time()
+    timings: dict[str, float] = server.handle_completions(request)["timings"]
+    share = (time.process_time() - own) / (time.monotonic() - start)
+    if threads == 1:
+        for name in ("predicted_ms", "prompt_ms"):
+            timings[name] *= min(1.0, share)
+    return timings
 
 
 def _others(work: Callable[[], T]) -> tuple[float, T]:
@@ -150,8 +169,7 @@ def _asked(server: Any, prompt: int, output: int) -> dict[str, float]:
 
 def rounds(gguf: Path, threads: int, seconds: float) -> Iterator[dict[str, float]]:
     """The lines that a child of its own prints."""
-    spare = (host().usable_cores or 1) - threads
-    settings = {**REST, "gguf": str(gguf), "threads": threads, "seconds": seconds, "most_others": spare + CALM}
+    settings = {**REST, "gguf": str(gguf), "threads": threads, "seconds": seconds}
     # Thread counts of numpy's libraries are read when they are loaded, so they must be in the environment before.
     limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OPENBLAS", "OMP", "MKL", "VECLIB_MAXIMUM")}
     done = subprocess.run(

@@ -118,12 +118,16 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+HASHES = click.option("--hash", "hashes", is_flag=True, help="Tell the SHA-256 of every file.")
+
+
 # ------------------------------------------------------------------------------------------------ commands
 
 
 @cli.command(SUMMARY, hidden=True)
 @click.argument("model")
 @workload_options
+@HASHES
 @output_options(rows=False)
 def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any) -> None:
     """The weigh-in: everything that matters about MODEL, for one machine."""
@@ -140,12 +144,13 @@ def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any
 )
 @click.argument("model")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
+@HASHES
 @output_options(rows=True)
-def show(model: str, tensors: bool, json: bool, csv: bool, html: str | None) -> None:
+def show(model: str, tensors: bool, hashes: bool, json: bool, csv: bool, html: str | None) -> None:
     """The inventory of MODEL by role, layer, codec and tensor."""
     from weigh.commands import show as command
 
-    answer = command.run(model, tensors=tensors or csv)
+    answer = command.run(model, tensors=tensors or csv, hashes=hashes)
 
     def page() -> Page:
         from weigh.report import inventory

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -290,7 +288,7 @@ def replacing(path: str | Path, nbytes: int = 0) -> Iterator[BinaryIO]:
     with _told_writing(target):
         _require_space(target.parent, nbytes)
         mode = stat.S_IMODE(target.stat().st_mode) if target.is_file() else None
-        made = target.with_name(f".{target.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}{TEMPORARY}")
+        made = target.with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}{TEMPORARY}")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSE_ON_EXEC
         descriptor = os.open(made, flags, 0o666)
         try:
@@ -309,6 +307,8 @@ def replacing(path: str | Path, nbytes: int = 0) -> Iterator[BinaryIO]:
 
 def _require_space(folder: Path, nbytes: int) -> None:
     """Refuse before writing what would fill the disk, with a hundredth to spare."""
+    import shutil
+
     free = shutil.disk_usage(folder).free
     if nbytes + nbytes // 100 > free:
         raise OSError(errno.ENOSPC, f"{nbytes:,} bytes are needed, {free:,} are free")

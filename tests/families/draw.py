@@ -224,8 +224,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def reference(configuration: dict[str, Any]) -> Any:
-    """The class that the configuration names, empty, with its tied tensors tied."""
+def reference(configuration: dict[str, Any], device: str = "meta") -> Any:
+    """The class that the configuration names, with its tied tensors tied; on the meta device without values."""
     import torch
     import transformers
 
@@ -234,7 +234,7 @@ def reference(configuration: dict[str, Any]) -> Any:
     model_type = values.pop("model_type")
     # Tokens of the class's default vocabulary lie outside a small one.
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2} if "vocab_size" in values else {}
-    with _quiet(), torch.device("meta"):
+    with _quiet(), torch.device(device):
         settings = transformers.CONFIG_MAPPING[model_type](**values, **tokens)
         model = getattr(transformers, name, None)
         if model is None:  # not every class is exported

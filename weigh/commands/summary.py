@@ -11,6 +11,7 @@ from weigh.commands.source import load
 from weigh.cost.loading import loaded
 from weigh.cost.memory import fits, memory
 from weigh.cost.params import count
+from weigh.formats.digest import digests
 from weigh.report.answer import Answer
 from weigh.types import Model, Workload
 
@@ -18,7 +19,7 @@ STORED_AS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k")
 """Forms whose size the page compares."""
 
 
-def run(name: str, **options: Any) -> Answer:
+def run(name: str, *, hashes: bool = False, **options: Any) -> Answer:
     """The inventory, the cost at three contexts, the storage in other forms. Schema `weigh/summary/1`.
 
     Where the architecture is unknown or its configuration does not suffice, the page says what the file says and
@@ -27,6 +28,8 @@ def run(name: str, **options: Any) -> Answer:
     model = load(name)
     counts = count(model)
     shown = describe(model, counts)
+    if hashes:
+        shown["sha256"] = digests(model.inventory)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
     refusal = obstacle(model, options.get("engine"))
     if refusal is not None:

@@ -10,22 +10,25 @@ from weigh.types import Role
 _LAYER = re.compile(r"(?:^|[._/])(?:layers?|h|blocks?|blk|resblocks|stages?|encoder|decoder)[._/](\d+)(?=[._/]|$)")
 
 _PATTERNS: tuple[tuple[Role, str], ...] = (
-    ("buffer", r"inv_freq|position_ids|masked_bias|attn\.bias$|num_batches|running_(mean|var)|rope_f(reqs|actors)"),
+    ("buffer", r"inv_freq|position_ids|(^|[._])(attn|attention)\.(masked_)?bias$|num_batches|running_(mean|var)"),
+    ("buffer", r"rope_f(reqs|actors)"),
     ("mtp", r"(^|[._])mtp([._]|$)|nextn|eh_proj"),
     ("vision", r"vision|visual|image_|^v\.|patch_embed"),
     ("audio", r"audio|speech"),
     ("ssm", r"(^|[._])(ssm|mamba|mixer|A_log|dt_proj|dt_bias|x_proj|time_mix|linear_attn)"),
-    ("norm", r"norm|(^|[._])ln(_|\d|[._]|$)"),
-    ("position", r"(wpe|position|pos)_?embd?|position_embeddings|embed_positions|(^|[._])wpe"),
+    ("norm", r"[Nn]orm|(^|[._])ln(_|\d|[._]|$)"),
+    ("position", r"(wpe|positions?|pos)_?embd?|position_embeddings|embed_positions|(^|[._])wpe"),
+    ("other", r"token_type|pooler|(lm_head|classifier|transform)\.dense|pre_classifier|vocab_transform|project_(in|out)"),
     ("shared_expert", r"shared_?expert|shexp"),
     ("router", r"router|ffn_gate_inp|(mlp|moe|feed_forward)\.gate\."),
     ("expert", r"experts?[._]|_exps"),
-    ("embedding", r"embed_tokens|token_embd|tok_embeddings|word_embeddings|(^|[._])wte|embed_in|(^|[._])embeddings?\."),
-    ("head", r"lm_head|embed_out|^output\.|^head\.|score\.|classifier"),
+    ("embedding", r"embed_tokens|tokens?_embd?|tok_embeddings|word_embeddings|(^|[._])wte|embed_in|(^|[._])embeddings?\."),
+    ("head", r"lm_head|embed_out|^output\.|^head\.|score\.|classifier|qa_outputs|^cls\.|vocab_projector"),
     ("attention_q", r"q_proj|attn_q|query(?!_key)|q_lin|(^|[._])wq|q_a_proj|q_b_proj"),
     ("attention_k", r"k_proj|attn_k|[._]key[._]|k_lin|(^|[._])wk"),
     ("attention_v", r"v_proj|attn_v|[._]value[._]|v_lin|(^|[._])wv"),
-    ("attention_o", r"o_proj|out_proj|attn_output|attention\.dense|attention\.output|out_lin|(^|[._])wo"),
+    ("attention_o", r"o_proj|out_proj|attn_output|(attn|attention)\.dense|attention\.output|out_lin|(^|[._])wo"),
+    ("attention_o", r"attn\.c_proj"),
     ("mlp_gate", r"gate_proj|ffn_gate|(^|[._])w1"),
     ("mlp_up", r"up_proj|ffn_up|c_fc|fc1|fc_in|dense_h_to_4h|intermediate|lin1|(^|[._])w3"),
     ("mlp_down", r"down_proj|ffn_down|mlp\.c_proj|fc2|fc_out|dense_4h_to_h|output\.dense|lin2|(^|[._])w2"),
@@ -33,7 +36,8 @@ _PATTERNS: tuple[tuple[Role, str], ...] = (
 )  # fmt: skip
 _ANY = re.compile("|".join(f"(?P<r{i}>{pattern})" for i, (_, pattern) in enumerate(_PATTERNS)))
 _SEARCHES = tuple((role, re.compile(pattern)) for role, pattern in _PATTERNS)
-_NUMBERS = re.compile(r"\d+")
+_NUMBERS = re.compile(r"(?<![^._/])\d+(?![^._/])")
+"""A number between two separators: that of a layer or an expert, unlike those of `fc1` and `w2`."""
 
 
 def layer_of(name: str) -> int | None:
@@ -57,4 +61,4 @@ def _role(name: str) -> Role:
 
 def is_buffer(name: str) -> bool:
     """Whether the name is that of a buffer that checkpoints are known to carry along."""
-    return _SEARCHES[0][1].search(name) is not None
+    return role_of(name) == "buffer"

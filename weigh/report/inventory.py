@@ -33,6 +33,7 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
             for name, group in result["codecs"].items()
         ),
     )
+    add_hashes(out, result)
     if result.get("tensors"):
         out.add(
             "Tensors",
@@ -42,6 +43,11 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     out.say("Assumed (the configuration does not say)", *result["assumed"])
     out.say("Warnings", *warnings, style="warning")
     return out
+
+
+def add_hashes(out: Page, result: Mapping[str, Any]) -> None:
+    """SHA-256 of each file, where it was asked for."""
+    out.add("SHA-256", ["", ""], result.get("sha256", {}).items())
 
 
 def dimensions_in_words(sizes: Mapping[str, int]) -> str:

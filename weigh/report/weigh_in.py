@@ -17,6 +17,7 @@ def page(answer: Answer, *, why: bool) -> Page:
     result = answer.result
     shown_inventory = result["inventory"]
     _identity(out, shown_inventory)
+    inventory.add_hashes(out, shown_inventory)
     inventory.add_roles(out, shown_inventory)
     inventory.add_depth(out, shown_inventory)
     if result["refused"] is not None:
