@@ -155,18 +155,6 @@ def _busy_seconds() -> float:
     return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
-def _asked(server: Any, prompt: int, output: int) -> dict[str, float]:
-    request = {
-        "prompt": [1 + number % 200 for number in range(prompt)],
-        "n_predict": output,
-        "cache_prompt": False,
-        "ignore_eos": True,
-        "temperature": 0,
-    }
-    timings: dict[str, float] = server.handle_completions(request)["timings"]
-    return timings
-
-
 def rounds(gguf: Path, threads: int, seconds: float) -> Iterator[dict[str, float]]:
     """The lines that a child of its own prints."""
     settings = {**REST, "gguf": str(gguf), "threads": threads, "seconds": seconds}

@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,8 @@ def agreement() -> str:
     rounded = [abs(row["difference"]) for row in rows if not row["exact"]]
     near = sum(difference <= 0.02 for difference in rounded)
     return (
-        f"Of {len(exact)} counts that publishers give to the last digit, {same} are equal to ours. "
+        f"Of {len(exact)} counts that publishers give to the last digit, {same} are equal to ours; a few that "
+        "contradict another source, or count something else, are not among them and are explained in the notes. "
         f'Of {len(rounded)} rounded ones ("7B"), {near} lie within 2 %.\n'
     )
 
@@ -177,6 +179,45 @@ def chosen_counts(*names: str) -> str:
         rows.append((f"`{name}`", f"{model['parameters']:,}", theirs, _percent(stated), _source(stated["source"])))
     head = ("model", "weigh counts", "published", "difference", "source")
     return table(head, rows, right=("weigh counts", "published", "difference"))
+
+
+def buffers() -> str:
+    """What llama.cpp printed when it loaded SmolLM2-135M, beside what an estimate says; in MiB as printed."""
+    import weigh
+
+    model = weigh.load("smollm2-135m")
+    rows = []
+    for name, settings, state, compute, output in _log_lines():
+        kv = settings.get("key_codec", "f16")
+        if name != "smollm2" or settings.get("value_codec", "f16") != kv or set(settings) - _ASKED_FOR:
+            continue
+        context = settings["context"]
+        with _plain_terminal():
+            found = weigh.estimate(model, on="64GB", context=context, kv=kv, prompt=context // 2)
+        sizes = [found["memory"]["state"], found["buffers"]["compute"], found["buffers"]["logits"]]
+        pairs = [
+            f"{figure.value / 2**20:.2f} / {printed:.2f}"
+            for figure, printed in zip(sizes, (state, compute, output), strict=True)
+        ]
+        rows.append((f"{context:,}", kv, *pairs))
+    head = ("context", "cache in", "KV cache", "compute buffer", "output buffer")
+    return table(head, rows, right=("context", *head[2:]))
+
+
+_ASKED_FOR = {"context", "key_codec", "value_codec"}
+"""Settings of the log's lines that `weigh cost` has an option for."""
+
+
+def _log_lines() -> list[Any]:
+    """The lines of llama.cpp's log that the tests hold the formulas against."""
+    path = ROOT / "tests" / "engines" / "test_llama_cpp.py"
+    found = spec_from_file_location("recorded_log", path)
+    if found is None or found.loader is None:
+        raise ValueError(f"{path} cannot be loaded")
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    lines: list[Any] = module.MEASURED
+    return lines
 
 
 def catalogue_table() -> str:

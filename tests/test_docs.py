@@ -75,6 +75,13 @@ def test_a_stale_page_fails_the_check(tmp_path: Path, monkeypatch: pytest.Monkey
     assert generate.main(["--check"]) == 0
 
 
+def test_the_library_example_of_the_readme_runs():
+    (code,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("8030261248\nFigure(")
+
+
 def test_there_are_examples():
     assert len(page_examples()) > 10
 
@@ -121,6 +128,19 @@ def test_code_spans_name_files_that_exist(page: Path):
     """`weigh/...`, `docs/...` and `tests/...` in running text are places in this tree."""
     for place in re.findall(r"`((?:weigh|docs|tests|benchmarks)/[\w./-]*\w/?)`", page.read_text(encoding="utf-8")):
         assert (ROOT / place).exists(), place
+
+
+def test_where_is_names_what_is_there():
+    """Each name in the second column of the table stands in a file that the row links."""
+    page = ROOT / "docs" / "how-it-works.md"
+    rows = re.findall(r"^\| [a-z].* \| (.*\]\(.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 15
+    for row in rows:
+        places = [(page.parent / target).resolve() for target in LINK.findall(row)]
+        files = [file for place in places for file in ([place] if place.is_file() else place.glob("*.*"))]
+        text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+        for name in re.findall(r"(?<!\[)`([A-Za-z_]+)`", row):
+            assert re.search(rf"\b{name}\b", text), f"{name}: {row}"
 
 
 def test_every_model_of_the_catalogue_is_on_its_page():

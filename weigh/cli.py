@@ -81,7 +81,7 @@ def emit(
     if json:
         from weigh.report.document import to_json
 
-        click.echo(to_json(answer.document()))
+        click.echo(to_json(answer.document(), indent=1 if sys.stdout.isatty() else None))
     elif csv:
         from weigh.report.document import to_csv
 

@@ -16,18 +16,20 @@ from typing import Any
 
 from weigh.families import BY_MODEL_TYPE
 
+_GENERIC = "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"
+
 CLASSES: dict[str, tuple[str, str]] = {
-    "llama": ("Llama", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
-    "mistral": ("Mistral", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
-    "smollm3": ("SmolLM3", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
+    "llama": ("Llama", _GENERIC),
+    "mistral": ("Mistral", _GENERIC),
+    "smollm3": ("SmolLM3", _GENERIC),
     "olmo": ("Olmo", "ForCausalLM Model ForSequenceClassification"),
     "olmo2": ("Olmo2", "ForCausalLM Model ForSequenceClassification"),
     "phi3": ("Phi3", "ForCausalLM Model ForSequenceClassification ForTokenClassification"),
-    "qwen2": ("Qwen2", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
-    "qwen3": ("Qwen3", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
-    "qwen2_moe": ("Qwen2Moe", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
-    "qwen3_moe": ("Qwen3Moe", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
-    "mixtral": ("Mixtral", "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"),
+    "qwen2": ("Qwen2", _GENERIC),
+    "qwen3": ("Qwen3", _GENERIC),
+    "qwen2_moe": ("Qwen2Moe", _GENERIC),
+    "qwen3_moe": ("Qwen3Moe", _GENERIC),
+    "mixtral": ("Mixtral", _GENERIC),
     "gemma": ("Gemma", "ForCausalLM Model ForSequenceClassification ForTokenClassification"),
     "gemma2": ("Gemma2", "ForCausalLM Model ForSequenceClassification ForTokenClassification"),
     "gemma3_text": ("Gemma3", "ForCausalLM TextModel TextForSequenceClassification"),
@@ -101,8 +103,8 @@ _BERT = _LLAMA + " max_position_embeddings"
 _GPT = "vocab_size n_embd n_layer n_head n_positions"
 
 _KEYS = {
-    **dict.fromkeys("llama olmo olmo2 phi3 gpt_neox phi mistral smollm3 qwen2 qwen3".split(), _LLAMA),
-    **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), _LLAMA),
+    **dict.fromkeys(("llama", "mistral", "smollm3", "olmo", "olmo2", "phi3", "qwen2", "qwen3"), _LLAMA),
+    **dict.fromkeys(("gemma", "gemma2", "gemma3_text", "gpt_neox", "phi"), _LLAMA),
     "qwen2_moe": _LLAMA + " num_experts num_experts_per_tok moe_intermediate_size shared_expert_intermediate_size",
     "qwen3_moe": _LLAMA + " num_experts num_experts_per_tok moe_intermediate_size",
     "mixtral": _LLAMA + " num_local_experts",
@@ -130,7 +132,7 @@ def switches(model_type: str, rng: random.Random, given: dict[str, Any]) -> dict
         "qkv_bias": flip([True, False]),
         "qk_layernorm": flip([True, False]),
         "head_dim": flip([8, 16, 20]),
-        "num_key_value_heads": flip([1, 2, heads, *_NULL.get(model_type, [])]),
+        "num_key_value_heads": flip([1, 2, heads, *([None] if model_type in _NULLABLE else [])]),
         "use_sliding_window": flip([True, False]),
         "sliding_window": flip([3, 7, None]),
         "max_window_layers": rng.randint(0, layers),
@@ -162,7 +164,7 @@ def switches(model_type: str, rng: random.Random, given: dict[str, Any]) -> dict
     return {key: every[key] for key in f"tie_word_embeddings id2label {_SWITCHES[model_type]}".split()}
 
 
-_NULL: dict[str, list[None]] = dict.fromkeys("llama smollm3 olmo olmo2 phi3 phi qwen2 qwen3".split(), [None])
+_NULLABLE = ("llama", "smollm3", "olmo", "olmo2", "phi3", "phi", "qwen2", "qwen3")
 """Types that may have null KV heads, which stands for as many as heads."""
 
 _SWITCHES = {
@@ -187,7 +189,8 @@ _SWITCHES = {
     "gptj": "n_inner",
     "gpt_neox": "attention_bias",
     "phi": "qk_layernorm num_key_value_heads",
-    "opt": "enable_bias layer_norm_elementwise_affine do_layer_norm_before _remove_final_layer_norm word_embed_proj_dim",
+    "opt": "enable_bias layer_norm_elementwise_affine do_layer_norm_before _remove_final_layer_norm "
+    "word_embed_proj_dim",
     "bloom": "",
     "mpt": "learned_pos_emb",
     "falcon": "new_decoder_architecture multi_query parallel_attn bias alibi num_kv_heads num_ln_in_parallel_attn "
@@ -238,7 +241,8 @@ def reference(configuration: dict[str, Any], device: str = "meta") -> Any:
         settings = transformers.CONFIG_MAPPING[model_type](**values, **tokens)
         model = getattr(transformers, name, None)
         if model is None:  # not every class is exported
-            model = getattr(importlib.import_module(type(settings).__module__.replace("configuration", "modeling")), name)
+            module = type(settings).__module__.replace("configuration", "modeling")
+            model = getattr(importlib.import_module(module), name)
         built = model(settings)
         built.tie_weights()
     return built

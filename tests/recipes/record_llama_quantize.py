@@ -36,7 +36,7 @@ SIZES["q1_0"] = (128, 2 + 16)
 SIZES["q2_0"] = (64, 2 + 16)
 BOTH = ("Q4_0", "Q5_0", "IQ4_NL", "IQ4_XS", "IQ3_XXS")
 """File types that an importance matrix changes."""
-BOTH_FOR = ("grouped_by_8", "ungrouped", "eight_experts")
+BOTH_FOR = ("grouped_by_8", "ungrouped", "eight_experts", "falcon_7b")
 
 
 def write(model: Model, path: Path) -> list[Stored]:
@@ -119,7 +119,7 @@ def row(held: list[Stored], answer: tuple[dict[str, str], int] | None) -> str:
 def main(tool: str, version: str) -> None:
     shapes = tomllib.loads((HERE / "shapes.toml").read_text())
     lines = [
-        f"# What llama-quantize of {version} does; made by record_llama_quantize.py.",
+        f"# What llama-quantize does ({version}); made by record_llama_quantize.py.",
         "# model, file type, importance matrix, bytes, replaced for their width, crc32 of the types by name, counts",
     ]
     with tempfile.TemporaryDirectory() as folder:

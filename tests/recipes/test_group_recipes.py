@@ -117,9 +117,7 @@ def test_experts_are_linear_layers_and_routers_are_not():
     assert made.tensors[f"{layer}.shared_expert.up_proj.weight"].codec == "int4_g128"
     assert made.tensors[f"{layer}.gate.weight"].reason == "router stays bf16"
     assert made.tensors[f"{layer}.shared_expert_gate.weight"].reason == "gate of the shared expert stays bf16"
-    assert made.tensors[f"{layer}.experts.7.down_proj.weight"].reason == (
-        "width 704 is no multiple of 128: stays bf16"
-    )
+    assert made.tensors[f"{layer}.experts.7.down_proj.weight"].reason == ("width 704 is no multiple of 128: stays bf16")
 
 
 def test_the_rest_stays_in_the_type_of_the_configuration():
@@ -171,9 +169,7 @@ def test_a_file_keeps_its_own_types_and_tensors():
         for name, shape in ((row.name, row.shape) for row in planned(model("gpt2"), find("w8a8").plan(model("gpt2"))))
     }
     shapes = {**promised, "lm_head.weight": (1000, 768), "h.0.attn.bias": (1, 1, 1024, 1024)}
-    held = tuple(
-        Tensor(name, shape, "f16", (Piece("m", 0, 2 * prod(shape)),)) for name, shape in shapes.items()
-    )
+    held = tuple(Tensor(name, shape, "f16", (Piece("m", 0, 2 * prod(shape)),)) for name, shape in shapes.items())
     inventory = Inventory("m", "safetensors", "hf", held, configuration=SHAPES["gpt2"])
     found = identify(inventory)
     rows = {row.name: row for row in planned(found, find("w8a8").plan(found))}

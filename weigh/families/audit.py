@@ -16,7 +16,7 @@ from weigh import parts
 from weigh.families import FAMILIES
 from weigh.families.names import stored
 from weigh.families.roles import is_buffer, layer_of, role_of
-from weigh.types import Family, Model, Part, Role, Slot, Tensor
+from weigh.types import Family, Limits, Model, Part, Role, Slot, Tensor, WeighError
 
 
 class Share(NamedTuple):
@@ -56,6 +56,8 @@ class Promise:
     """Tied: some writers store it, some do not."""
     entrance: bool = False
     """Its parts stand before the first layer."""
+    expert: int | None = None
+    """Number of the expert, where each has a tensor of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,17 @@ def audit(model: Model) -> Audit:
         return Audit(tuple(Holding(tensor, (_by_name(tensor),)) for tensor in tensors))
     dialect = model.inventory.dialect
     promised = {bare(family, promise.name): promise for promise in promises(model, family, dialect)}
+    names = [bare(family, _modern(tensor.name) if dialect == "hf" else tensor.name) for tensor in tensors]
+    stands_for = _stand_ins(promised, set(names))
     holdings: list[Holding] = []
     found: set[str] = set()
     extra: list[str] = []
     wrong: list[str] = []
     doubled: list[str] = []
-    for tensor in tensors:
-        name = bare(family, _modern(tensor.name) if dialect == "hf" else tensor.name)
+    for tensor, stored_name in zip(tensors, names, strict=True):
+        name = stands_for.get(stored_name, stored_name)
         promise = promised.get(name)
-        if promise is None:
+        if promise is None or name in found:
             share = _by_name(tensor)
             if share.role != "buffer":
                 extra.append(tensor.name)
@@ -106,15 +110,44 @@ def audit(model: Model) -> Audit:
     return Audit(tuple(holdings), tuple(missing), tuple(extra), tuple(wrong), tuple(doubled))
 
 
+def _stand_ins(promised: Mapping[str, Promise], there: set[str]) -> dict[str, str]:
+    """Tied tensors that are stored in the place of the one that they share, which is not: names of the two.
+
+    Writers that drop the second of two shared tensors go by the order of names, not by which is the original.
+    """
+    owners = {
+        f"{part.path}.{slot.key}": name
+        for name, promise in promised.items()
+        for part, slot in promise.slots
+        if part.layer is None and not promise.optional
+    }
+    shared = {name: owners.get(promise.slots[0][1].tied) for name, promise in promised.items() if promise.optional}
+    return {name: owner for name, owner in shared.items() if owner is not None and owner not in there}
+
+
 def promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
-    """The tensors that a file of this model in this dialect would hold, in the order of the parts."""
+    """The tensors that a file of this model in this dialect would hold, in the order of the parts.
+
+    Errors: WeighError PROMISE-LIMIT where they are more than a file may hold.
+    """
+    left = Limits().tensors
     for promise in stacked_promises(model, family, dialect):
-        if "{expert}" not in promise.name:
+        apart = "{expert}" in promise.name
+        left -= promise.shape[0] if apart else 1
+        if left < 0:
+            raise WeighError(
+                f"the configuration promises more than {Limits().tensors:,} tensors",
+                rule="PROMISE-LIMIT",
+                path=model.inventory.source,
+                hint="check the numbers of layers and experts",
+                exit_code=5,
+            )
+        if not apart:
             yield promise
             continue
         for expert in range(promise.shape[0]):
             name = promise.name.replace("{expert}", str(expert))
-            yield replace(promise, name=name, shape=promise.shape[1:])
+            yield replace(promise, name=name, shape=promise.shape[1:], expert=expert)
 
 
 def stacked_promises(model: Model, family: Family, dialect: str) -> Iterator[Promise]:
@@ -172,23 +205,28 @@ def _shares(tensor: Tensor, promise: Promise) -> Iterator[Share]:
         if count is not None:
             held = count - used_count if last else count * size // whole
             used_count += held
-        yield _share(part, slot, held, nbytes, entrance=promise.entrance)
+        yield _share(part, slot, held, nbytes, entrance=promise.entrance, expert=promise.expert)
 
 
-def _share(part: Part, slot: Slot, held: int | None, nbytes: int, *, entrance: bool) -> Share:
+def _share(
+    part: Part, slot: Slot, held: int | None, nbytes: int, *, entrance: bool, expert: int | None = None
+) -> Share:
     count = 0 if slot.tied else held
     active = count
     if count and slot.experts:
         used, experts = slot.experts
-        active = count * used // experts
+        # Where each expert has a tensor of its own, no single one divides evenly: their sum is to be exact.
+        before = count * used * (expert or 0)
+        active = (before + count * used) // experts - before // experts
     return Share(slot.role, part.layer, count, active, nbytes, slot.frozen, part.path == "embedding", entrance)
 
 
 def _by_name(tensor: Tensor) -> Share:
     role = role_of(tensor.name)
     count = tensor.parameters
-    entrance = role in ("embedding", "position")
-    return Share(role, layer_of(tensor.name), count, count, tensor.nbytes, False, role == "embedding", entrance)
+    layer = layer_of(tensor.name)
+    entrance = layer is None and role in ("embedding", "position")
+    return Share(role, layer, count, count, tensor.nbytes, False, role == "embedding", entrance)
 
 
 def shares_of(model: Model, value_bits: int) -> Iterable[Share]:

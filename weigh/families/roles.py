@@ -10,7 +10,7 @@ from weigh.types import Role
 _LAYER = re.compile(r"(?:^|[._/])(?:layers?|h|blocks?|blk|resblocks|stages?|encoder|decoder)[._/](\d+)(?=[._/]|$)")
 
 _PATTERNS: tuple[tuple[Role, str], ...] = (
-    ("buffer", r"inv_freq|position_ids|(^|[._])(attn|attention)\.(masked_)?bias$|num_batches|running_(mean|var)"),
+    ("buffer", r"inv_freq|position_ids|(^|[./])(attn|attention)\.(masked_)?bias$|num_batches|running_(mean|var)"),
     ("buffer", r"rope_f(reqs|actors)"),
     ("mtp", r"(^|[._])mtp([._]|$)|nextn|eh_proj"),
     ("vision", r"vision|visual|image_|^v\.|patch_embed"),
@@ -18,11 +18,13 @@ _PATTERNS: tuple[tuple[Role, str], ...] = (
     ("ssm", r"(^|[._])(ssm|mamba|mixer|A_log|dt_proj|dt_bias|x_proj|time_mix|linear_attn)"),
     ("norm", r"[Nn]orm|(^|[._])ln(_|\d|[._]|$)"),
     ("position", r"(wpe|positions?|pos)_?embd?|position_embeddings|embed_positions|(^|[._])wpe"),
-    ("other", r"token_type|pooler|(lm_head|classifier|transform)\.dense|pre_classifier|vocab_transform|project_(in|out)"),
+    ("other", r"token_type|pooler|(lm_head|classifier|transform)\.dense|pre_classifier|vocab_transform"),
+    ("other", r"project_(in|out)"),
     ("shared_expert", r"shared_?expert|shexp"),
     ("router", r"router|ffn_gate_inp|(mlp|moe|feed_forward)\.gate\."),
     ("expert", r"experts?[._]|_exps"),
-    ("embedding", r"embed_tokens|tokens?_embd?|tok_embeddings|word_embeddings|(^|[._])wte|embed_in|(^|[._])embeddings?\."),
+    ("embedding", r"embed_tokens|tokens?_embd?|tok_embeddings|word_embeddings|(^|[._])wte|embed_in"),
+    ("embedding", r"(^|[._])embeddings?\."),
     ("head", r"lm_head|embed_out|^output\.|^head\.|score\.|classifier|qa_outputs|^cls\.|vocab_projector"),
     ("attention_q", r"q_proj|attn_q|query(?!_key)|q_lin|(^|[._])wq|q_a_proj|q_b_proj"),
     ("attention_k", r"k_proj|attn_k|[._]key[._]|k_lin|(^|[._])wk"),
