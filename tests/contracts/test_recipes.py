@@ -45,7 +45,7 @@ def test_no_two_recipes_share(key):
 @pytest.mark.parametrize("recipe", RECIPES, ids=ids)
 def test_the_record_is_complete(recipe):
     assert re.fullmatch(r"[a-z][a-z0-9_]*", recipe.id)
-    assert re.fullmatch(r"[a-z][a-z0-9_]*", recipe.engine)
+    assert re.fullmatch(r"[a-z][a-z0-9_.]*", recipe.engine)
     assert "https://" in recipe.source
     assert find(recipe.id) is recipe
     assert find(recipe.id.upper()) is recipe

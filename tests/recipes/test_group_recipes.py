@@ -24,8 +24,8 @@ def model(name: str, **changes: object) -> Model:
     return identify(Inventory(name, "config", "hf", configuration={**SHAPES[name], **changes}))
 
 
-# What the packers themselves put into a state_dict, taken from running them: compressed-tensors 0.20.0 (presets of
-# those names), auto-gptq 0.7.1 QuantLinear, AutoAWQ 88e4c76 WQLinear_GEMM, bitsandbytes 0.50.2 Linear8bitLt, Linear4bit.
+# What the packers themselves put into a state_dict, taken from running them: compressed-tensors 0.20.0 (its presets),
+# auto-gptq 0.7.1 QuantLinear, AutoAWQ 88e4c76 WQLinear_GEMM, bitsandbytes 0.50.2 Linear8bitLt and Linear4bit.
 STORED = [
     ("int4_g128", (192, 384), "bf16", {"weight_packed": 36864, "weight_scale": 1152, "weight_shape": 16}),
     ("int4_g128", (3, 128), "f32", {"weight_packed": 192, "weight_scale": 12, "weight_shape": 16}),

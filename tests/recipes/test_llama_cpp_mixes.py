@@ -101,12 +101,12 @@ Q2_K_S is left out: the table gives it the size of Q2_K, which its rules do not.
 
 @pytest.mark.parametrize("file_type", PUBLISHED)
 def test_llama_3_8b_has_the_published_size(file_type):
-    """Files hold a vocabulary too: 7.8 MB that the tensors do not explain."""
+    """Files hold a vocabulary too, 7.8 MB that the tensors do not explain; the table rounds up, down or to nearest."""
     inventory = catalogue.find("llama-3-8b")
     assert inventory is not None
     llama = identify(inventory)
     size = sum(row.nbytes for row in planned(llama, plan(llama, file_type)))
-    assert (size + 7.8e6) / 2**30 == pytest.approx(PUBLISHED[file_type], abs=0.007)
+    assert (size + 7.8e6) / 2**30 == pytest.approx(PUBLISHED[file_type], abs=0.01)
 
 
 def test_reasons_say_which_rule_it_was():

@@ -139,8 +139,9 @@ class Config:
             if self.values.get(key) is not None:
                 return key, self.values[key]
         if default is _REQUIRED:
+            named = " or ".join(f"`{key}`" for key in keys)
             raise WeighError(
-                f"the configuration has no `{keys[0]}`",
+                f"the configuration has no {named}",
                 rule="CONFIG-MISSING",
                 path=self.source or None,
                 where=f"key {keys[0]}",

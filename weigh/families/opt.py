@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from weigh.families.config import Config
 from weigh.families.decoder import Sizes, assemble, grouped_attention, head
-from weigh.families.names import GGML
 from weigh.parts import Embedding, Linear, Mlp, Norm, part
 from weigh.types import Architecture, Family
 
@@ -86,7 +85,6 @@ OPT = Family(
             "score": "score",
             "qa_outputs": "qa_outputs",
         },
-        "ggml": GGML,
     },
     prefixes=("model.",),
     sources=("https://arxiv.org/abs/2205.01068",),

@@ -68,8 +68,8 @@ class Row:
 
     @property
     def bits(self) -> float:
-        """Bits a parameter, scales included."""
-        return 8 * self.nbytes / self.parameters
+        """Bits a parameter, scales included; 0 where there are none."""
+        return 8 * self.nbytes / self.parameters if self.parameters else 0.0
 
 
 def find(name: str) -> Recipe:
@@ -116,7 +116,7 @@ def summary(model: Model, plan: Plan) -> tuple[Row, ...]:
 def wider(model: Model, plan: Plan) -> tuple[Row, ...]:
     """What the plan keeps wider than its narrowest tensors, and why, most bytes first."""
     rows = summary(model, plan)
-    narrowest = min((row.bits for row in rows), default=0.0)
+    narrowest = min((row.bits for row in rows if row.parameters), default=0.0)
     return tuple(row for row in rows if row.bits > narrowest)
 
 
@@ -130,7 +130,7 @@ def _nbytes(tensor: Stored, codec: str) -> int:
 
 def _tensors_of(model: Model, plan: Plan) -> Mapping[str, Stored]:
     """The model's tensors in the dialect that the plan is written in."""
-    dialects: tuple[Names, Names] = ("hf", "ggml")
+    dialects: tuple[Names, ...] = ("ggml", "hf") if "token_embd.weight" in plan.tensors else ("hf", "ggml")
     missing = ""
     for dialect in dialects:
         try:
