@@ -1,4 +1,4 @@
-"""What weigh's formulas need to know of a GGUF file, read with the `gguf` package."""
+"""What weigh's formulas need to know of a GGUF file: as `weigh cost` understands it, else read with the `gguf` package."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 from gguf import GGUFReader
 
 from weigh.codecs import from_ggml
-from weigh.engines.llama_cpp_decoder import Decoder, Layer
-from weigh.types import Piece, State, Tensor
+from weigh.engines import llama_cpp
+from weigh.engines.llama_cpp.decoder import Decoder, Layer
+from weigh.families.identify import identify
+from weigh.formats import read
+from weigh.types import Device, Job, Piece, State, Tensor, Workload
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Facts:
     states: tuple[State, ...]
     decoder: Decoder
     window: int | None
-    merges: int
+    merges: int | None
 
 
 def _tensors(reader: GGUFReader, file: str) -> tuple[Tensor, ...]:
@@ -41,7 +44,19 @@ def _windowed(architecture: str, layer: int) -> bool:
 
 
 def read_facts(path: Path) -> Facts:
-    """Tensors, states and layers of a decoder."""
+    """The model on the very way that `weigh cost` takes; only an architecture that no family knows is read here."""
+    model = identify(read(path))
+    if model.refusal is not None or llama_cpp.refuses(model) is not None:
+        return _without_a_family(path)
+    tensors = model.inventory.tensors
+    job = Job(model, tensors, Workload(), Device("host", "host", "", "host"))
+    states = llama_cpp.states(model)
+    window = next((state.window for state in states if state.window is not None), None)
+    return Facts(tensors, states, llama_cpp.decoder(job), window, llama_cpp.merges(model))
+
+
+def _without_a_family(path: Path) -> Facts:
+    """Tensors, states and layers of a decoder by its metadata alone."""
     reader = GGUFReader(path)
 
     def value(key: str, default: Any = None) -> Any:

@@ -26,8 +26,8 @@ from typing import Any
 
 from benchmarks.llama_cpp_facts import Facts, read_facts
 from benchmarks.llama_cpp_models import Blueprint, write_llama, write_zeros
-from weigh.engines import llama_cpp, llama_cpp_buffers
-from weigh.engines.llama_cpp_buffers import Settings
+from weigh.engines.llama_cpp import buffers, resident
+from weigh.engines.llama_cpp.buffers import Settings
 
 MIB = 2**20
 BUFFERS = ("mapped", "repacked", "state", "compute", "output")
@@ -173,7 +173,7 @@ def build_features(system: str) -> frozenset[str]:
 def predict(facts: Facts, chosen: dict[str, Any], features: frozenset[str]) -> dict[str, float]:
     """Our numbers in bytes, `low` and `high` being those of the resident memory."""
     settings = settings_of(chosen)
-    value, low, high = llama_cpp.resident_bytes(
+    value, low, high = resident.resident_bytes(
         facts.tensors,
         facts.states,
         facts.decoder,
@@ -184,10 +184,10 @@ def predict(facts: Facts, chosen: dict[str, Any], features: frozenset[str]) -> d
         merges=facts.merges,
     )
     return {
-        **llama_cpp_buffers.weight_buffers(facts.tensors, features),
-        "state": llama_cpp_buffers.state_bytes(facts.states, settings),
-        "compute": llama_cpp_buffers.compute_buffer_bytes(facts.decoder, settings, facts.window),
-        "output": llama_cpp_buffers.output_buffer_bytes(facts.decoder.vocabulary, settings),
+        **buffers.weight_buffers(facts.tensors, features),
+        "state": buffers.state_bytes(facts.states, settings),
+        "compute": buffers.compute_buffer_bytes(facts.decoder, settings, facts.window),
+        "output": buffers.output_buffer_bytes(facts.decoder.vocabulary, settings),
         "resident": value,
         "low": low,
         "high": high,

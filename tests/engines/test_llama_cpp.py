@@ -14,14 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from weigh.engines.llama_cpp import (
-    overhead_bytes,
-    resident_bytes,
-    touched_compute_bytes,
-    windowed_states,
-    work_bytes,
-)
-from weigh.engines.llama_cpp_buffers import (
+from weigh.engines.llama_cpp.allocator import Graph, apply, given, like, matmul, peak_bytes, view, weight
+from weigh.engines.llama_cpp.buffers import (
     Settings,
     compute_buffer_bytes,
     in_one_file,
@@ -30,8 +24,14 @@ from weigh.engines.llama_cpp_buffers import (
     state_bytes,
     weight_buffers,
 )
-from weigh.engines.llama_cpp_decoder import Decoder, Layer
-from weigh.engines.llama_cpp_graph import Graph, apply, given, like, matmul, peak_bytes, view, weight
+from weigh.engines.llama_cpp.decoder import Decoder, Layer
+from weigh.engines.llama_cpp.resident import (
+    overhead_bytes,
+    resident_bytes,
+    touched_compute_bytes,
+    windowed_states,
+    work_bytes,
+)
 from weigh.types import Piece, State, Tensor
 
 MIB = 2**20

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 
-from weigh.engines.llama_cpp_engine import LLAMA_CPP
+from weigh.engines.llama_cpp import LLAMA_CPP
 from weigh.types import Engine, WeighError
 
 ENGINES: tuple[Engine, ...] = (LLAMA_CPP,)

@@ -1,6 +1,6 @@
 """llama.cpp on a CPU: what it reports when it loads a model, and what the process then holds in memory.
 
-The log's buffers are in `llama_cpp_buffers` and exact; this module adds what no line of the log states (the
+The log's buffers are in `buffers` and exact; this module adds what no line of the log states (the
 tokenizer, the graph's bookkeeping, code) and sums everything up to the resident memory of the process.
 To follow a newer llama.cpp, run `python -m benchmarks.llama_cpp_memory`: every difference names the rule to look at.
 
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from weigh.codecs import by_id
-from weigh.engines.llama_cpp_buffers import (
+from weigh.engines.llama_cpp.buffers import (
     CELLS,
     Settings,
     compute_buffer_bytes,
@@ -21,7 +21,7 @@ from weigh.engines.llama_cpp_buffers import (
     state_bytes,
     weight_buffers,
 )
-from weigh.engines.llama_cpp_decoder import Decoder
+from weigh.engines.llama_cpp.decoder import Decoder
 from weigh.types import State, Tensor
 
 VERSION = "xllamacpp 2026.10.11549"

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from weigh.codecs import by_id
-from weigh.engines.llama_cpp_decoder import Decoder, Run, decoder_graph
-from weigh.engines.llama_cpp_graph import ALIGNMENT, peak_bytes
+from weigh.engines.llama_cpp.allocator import ALIGNMENT, peak_bytes
+from weigh.engines.llama_cpp.decoder import Decoder, Run, decoder_graph
 from weigh.types import Piece, State, Tensor
 
 CELLS = 256
@@ -229,7 +229,7 @@ def runs(decoder: Decoder, settings: Settings, window: int | None) -> tuple[Run,
 def compute_buffer_bytes(decoder: Decoder, settings: Settings, window: int | None = None) -> int:
     """Intermediate arrays of the largest micro-batch: the `compute buffer size` line.
 
-    The larger of the two reserved graphs, each laid out by ggml's allocator (`llama_cpp_graph`). With T tokens in
+    The larger of the two reserved graphs, each laid out by ggml's allocator (`allocator`). With T tokens in
     the micro-batch, the terms that decide are, in float32: the stream of width x T (four to six copies: the
     residual, the layer's own, and inputs for vectors in place of ids), hidden x T twice in a gated layer (used
     experts times that with experts), the mask of cells x T (2 bytes with flash attention, else 4), heads x cells

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from weigh.engines.llama_cpp_graph import Array, Graph, apply, like, matmul, view, weight
+from weigh.engines.llama_cpp.allocator import Array, Graph, apply, like, matmul, view, weight
 
 Shape = tuple[int, ...]
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from weigh.engines.llama_cpp_blocks import Shape, experts, feed_forward, linear, norm
-from weigh.engines.llama_cpp_graph import Array, Graph, apply, given, like, matmul, store, view, weight
+from weigh.engines.llama_cpp.allocator import Array, Graph, apply, given, like, matmul, store, view, weight
+from weigh.engines.llama_cpp.blocks import Shape, experts, feed_forward, linear, norm
 
 
 @dataclass(frozen=True, slots=True)
