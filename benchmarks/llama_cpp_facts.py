@@ -1,4 +1,4 @@
-"""What weigh's formulas need to know of a GGUF file: as `weigh cost` understands it, else read with the `gguf` package."""
+"""What weigh's formulas need to know of a GGUF file: as `weigh cost` understands it, else by the `gguf` package."""
 
 from __future__ import annotations
 
@@ -46,10 +46,11 @@ def _windowed(architecture: str, layer: int) -> bool:
 def read_facts(path: Path) -> Facts:
     """The model on the very way that `weigh cost` takes; only an architecture that no family knows is read here."""
     model = identify(read(path))
-    if model.refusal is not None or llama_cpp.refuses(model) is not None:
+    host = Device("host", "host", "", "host")
+    if model.refusal is not None or llama_cpp.refuses(model, host) is not None:
         return _without_a_family(path)
     tensors = model.inventory.tensors
-    job = Job(model, tensors, Workload(), Device("host", "host", "", "host"))
+    job = Job(model, tensors, Workload(), host)
     states = llama_cpp.states(model)
     window = next((state.window for state in states if state.window is not None), None)
     return Facts(tensors, states, llama_cpp.decoder(job), window, llama_cpp.merges(model))

@@ -84,16 +84,16 @@ def estimate(
     stored; `context` is in tokens a sequence. Figures are in bytes, seconds, FLOP, USD and joules.
     Raises WeighError where the architecture or a name is not known, or the file contradicts its configuration.
     """
-    from weigh.commands.cost import contradiction, priced
-    from weigh.commands.setting import setting
+    from weigh.commands.cost import obstacle, priced
+    from weigh.commands.setting import locate, setting
 
-    refusal = contradiction(model)
+    place = locate(on)
+    refusal = obstacle(model, place, engine)
     if refusal is not None:
         raise refusal
     chosen = setting(
-        model.inventory.source,
         model=model,
-        on=on,
+        place=place,
         engine=engine,
         weights=weights,
         kv=kv,

@@ -68,6 +68,11 @@ def output_options(*, rows: bool) -> Callable[[Callable[..., None]], Callable[..
     return decorate
 
 
+def _say_nothing_matches(answer: Answer, rows: str) -> None:
+    if rows and answer.result.get(rows) == []:
+        click.echo("nothing matches", err=True)
+
+
 def emit(
     answer: Answer,
     page: Callable[[], Page],
@@ -78,6 +83,7 @@ def emit(
     rows: str = "",
 ) -> None:
     """Print the answer in the form that was asked for; `rows` names the part of the result that has rows."""
+    _say_nothing_matches(answer, rows)
     if json:
         from weigh.report.document import to_json
 
@@ -281,7 +287,9 @@ def main() -> None:
         # A terminal that cannot show a character gets its escape instead of a crash.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        cli.main(standalone_mode=False)
+        # Not `cli.main`: it would take a reader that went away for a failed gate (exit 1).
+        with cli.make_context("weigh", sys.argv[1:] or ["--help"]) as context:
+            cli.invoke(context)
     except click.UsageError as error:
         where = f"`{error.ctx.command_path} --help` shows how" if error.ctx else ""
         _fail(WeighError(error.format_message(), rule="USAGE", hint=where, exit_code=2), json=json)

@@ -459,8 +459,8 @@ class Engine:
     dialect: Dialect
     """Of the files that it loads."""
     state_codecs: tuple[str, ...]
-    refuses: Callable[[Model], WeighError | None]
-    """Why it cannot run the model, or None."""
+    refuses: Callable[[Model, Device], WeighError | None]
+    """Why it cannot run the model on the device, or None."""
     weights: Callable[[Job], Mapping[str, Figure]]
     """Named buffers; their sum is `memory.weights`."""
     state: Callable[[Job], Figure]

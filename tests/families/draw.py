@@ -248,6 +248,26 @@ def reference(configuration: dict[str, Any], device: str = "meta") -> Any:
     return built
 
 
+def saved(model: Any) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the tensors that a checkpoint of the model holds, tied ones included.
+
+    transformers 5 stacks the experts in memory and takes them apart again when it writes them.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    with _quiet():
+        tensors = revert_weight_conversion(model, model.state_dict())
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def existing(model_type: str) -> set[str]:
+    """Names of the classes that the reference has for a model type."""
+    import transformers
+
+    module = transformers.CONFIG_MAPPING[model_type].__module__.replace("configuration", "modeling")
+    return {name for name in vars(importlib.import_module(module)) if name[0].isupper()}
+
+
 def total(model: Any) -> int:
     """Parameters, each once."""
     return sum(parameter.numel() for parameter in {id(p): p for p in model.parameters()}.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from weigh.commands.setting import DEFAULT_ENGINE, Setting, inputs, setting
+from weigh.commands.setting import DEFAULT_ENGINE, Place, Setting, inputs, locate, setting
 from weigh.commands.source import load
 from weigh.cost.compute import compute
 from weigh.cost.latency import Latency, latency
 from weigh.cost.memory import Memory, fits, longest_context, memory
 from weigh.cost.money import joules_per_token, usd_per_million_tokens
-from weigh.cost.params import count
+from weigh.cost.params import configured_codec, count
 from weigh.engines import find as find_engine
 from weigh.families.audit import audit
 from weigh.report.answer import Answer
@@ -22,28 +22,29 @@ LATENCY = ("ttft", "tpot", "tokens_per_second")
 MONEY = ("usd_per_million_tokens", "joules_per_token")
 
 
-def run(name: str, **options: Any) -> Answer:
+def run(name: str, *, on: str = "this", **options: Any) -> Answer:
     """The Figures of a job; `options` are those of `setting`.
 
     Where the architecture is not understood, or the engine does not run it, the answer holds what is known all
     the same (weights, and the compute of understood parts) and the refusal of the rest.
     """
     model = load(name)
-    refusal = obstacle(model, options.get("engine"))
+    place = locate(on)
+    refusal = obstacle(model, place, options.get("engine", DEFAULT_ENGINE))
     if refusal is None:
-        chosen = setting(name, model=model, **options)
+        chosen = setting(model=model, place=place, **options)
         result, warnings = priced(chosen)
         return Answer("cost", inputs(chosen, name), result, warnings)
-    given = {"model": name, **options}
+    given = {"model": name, "on": on, **options}
     work = Workload(**{key: options[key] for key in ("prompt", "output", "batch") if key in options})
     return Answer("cost", given, known(model, work), [*model.inventory.warnings, *model.warnings], refusal)
 
 
-def obstacle(model: Model, engine: str | None) -> WeighError | None:
+def obstacle(model: Model, place: Place, engine: str) -> WeighError | None:
     """Why the whole cost cannot be told: the architecture is not understood, the file is not what its
-    configuration says, or the engine does not run it.
+    configuration says, or the engine does not run it there.
     """
-    return contradiction(model) or find_engine(engine or DEFAULT_ENGINE).refuses(model)
+    return contradiction(model) or find_engine(engine).refuses(model, place.cluster.device)
 
 
 def contradiction(model: Model) -> WeighError | None:
@@ -135,16 +136,20 @@ def _told(chosen: Setting) -> list[str]:
     """What the figures leave open for this device and this form of the weights."""
     device = chosen.device
     told = []
+    trained = chosen.model.dimensions.get("context")
+    if trained and chosen.job.workload.context > trained:
+        told.append(f"a context of {chosen.job.workload.context:,} is more than the {trained:,} tokens it was made for")
+    if not chosen.loaded.as_stored and chosen.loaded.weights.startswith("as configured"):
+        told += configured_codec(chosen.model)[1]
     if chosen.loaded.foreign:
         told.append(
             f"{chosen.loaded.weights} is a form for {chosen.loaded.foreign}: the weights are exact, "
             f"the rest is what {chosen.engine.id} would take"
         )
-    lacking = [name for name, value in (("memory bandwidth", device.memory_bandwidth),) if value is None]
+    if device.memory_bandwidth is None:
+        told.append(f"the memory bandwidth of {device.name} is not known, so no time per token is estimated")
     if not device.peak:
-        lacking.append("peak compute")
-    if lacking:
-        told.append(f"{device.name}: {' and '.join(lacking)} not known, so no time is estimated")
+        told.append(f"the peak compute of {device.name} is not known, so no time to first token is estimated")
     return told
 
 

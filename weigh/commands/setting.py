@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from weigh.commands.source import load
+from weigh.cost.compute import generates
 from weigh.cost.loading import Loaded, loaded
 from weigh.devices import find as find_device
 from weigh.engines import find as find_engine
@@ -45,9 +45,9 @@ class Setting:
 
 
 def setting(
-    name: str,
     *,
-    on: str = "this",
+    model: Model,
+    place: Place,
     engine: str = DEFAULT_ENGINE,
     context: int | None = None,
     batch: int = 1,
@@ -55,7 +55,6 @@ def setting(
     output: int = 128,
     weights: str | None = None,
     kv: str = "f16",
-    model: Model | None = None,
 ) -> Setting:
     """Resolve every word. Errors: those of the readers and registries; WeighError KV-CODEC, CONTEXT-SHORT (2)."""
     runtime = find_engine(engine)
@@ -74,10 +73,14 @@ def setting(
             hint="raise --context, or lower --prompt and --output",
             exit_code=2,
         )
-    model = model or load(name)
-    place = locate(on)
     held = loaded(model, weights, runtime)
-    room = context or max(prompt + output, min(CONTEXT, model.dimensions.get("context", CONTEXT)))
+    trained = model.dimensions.get("context", CONTEXT)
+    if generates(model):
+        room = context or max(prompt + output, min(CONTEXT, trained))
+    else:
+        # An encoder keeps nothing and gives no tokens out: it reads what goes in.
+        prompt = min(prompt, trained)
+        room = context or prompt
     work = Workload(prompt=prompt, output=output, batch=batch, context=room, state_codec=state_codec)
     job = Job(model, held.tensors, work, place.cluster.device, file=held.as_stored)
     return Setting(model, place, runtime, held, job)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from weigh.commands.cost import known, obstacle, priced
-from weigh.commands.setting import Setting, at_context, inputs, setting
+from weigh.commands.setting import DEFAULT_ENGINE, Setting, at_context, inputs, locate, setting
 from weigh.commands.show import describe
 from weigh.commands.source import load
 from weigh.cost.loading import loaded
@@ -19,7 +19,7 @@ STORED_AS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k")
 """Forms whose size the page compares."""
 
 
-def run(name: str, *, hashes: bool = False, **options: Any) -> Answer:
+def run(name: str, *, on: str = "this", hashes: bool = False, **options: Any) -> Answer:
     """The inventory, the cost at three contexts, the storage in other forms. Schema `weigh/summary/1`.
 
     Where the architecture is unknown or its configuration does not suffice, the page says what the file says and
@@ -31,12 +31,13 @@ def run(name: str, *, hashes: bool = False, **options: Any) -> Answer:
     if hashes:
         shown["sha256"] = digests(model.inventory)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
-    refusal = obstacle(model, options.get("engine"))
+    place = locate(on)
+    refusal = obstacle(model, place, options.get("engine", DEFAULT_ENGINE))
     if refusal is not None:
         reason = {"rule": refusal.rule, "message": refusal.message, "hint": refusal.hint}
         bare = {"inventory": shown, "cost": known(model, Workload()), "refused": reason}
         return Answer("summary", {"model": name}, bare, warnings)
-    chosen = setting(name, model=model, **options)
+    chosen = setting(model=model, place=place, **options)
     cost, more = priced(chosen)
     result = {
         "inventory": shown,

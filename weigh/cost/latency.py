@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from weigh.cost.compute import decode_flops, forward_flops, generates
-from weigh.engines.curves import Efficiency, efficiency
+from weigh.engines.curves import Efficiency, Phase, efficiency, limit
 from weigh.families.audit import Holding
-from weigh.types import Device, Figure, Job, Pass, Quoted, Why
+from weigh.types import Basis, Device, Figure, Job, Pass, WeighError, Why
 
 SOURCE = "roofline: Williams, Waterman, Patterson, Communications of the ACM 52 (4), 2009"
 
@@ -53,7 +54,12 @@ def weights_read(holdings: Iterable[Holding], tokens: int) -> float:
 
 
 def latency(job: Job, engine_id: str, holdings: Iterable[Holding], state_bytes_per_token: float) -> Latency:
-    """Time to first token, time per token and tokens a second of all sequences together."""
+    """Time to first token, time per token and tokens a second of all sequences together.
+
+    Each step takes max(bytes / (bandwidth x memory efficiency), FLOPs / (peak x compute efficiency)). A decode
+    step reads the weights that `batch` tokens need and the state of prompt + output / 2 tokens a sequence.
+    Ignores: the launch of kernels, sampling, communication between devices.
+    """
     listed = list(holdings)
     work = job.workload
     prompt = Pass(tokens=work.prompt, batch=work.batch)
@@ -77,46 +83,44 @@ def latency(job: Job, engine_id: str, holdings: Iterable[Holding], state_bytes_p
     return Latency(prefill, decode, _rate(decode, work.batch), {"prefill": bound_prefill, "decode": bound_decode})
 
 
-def peak_of(device: Device) -> tuple[str, Quoted] | None:
-    """The rate that efficiencies refer to: f16, else bf16, else f32."""
-    return next(((name, device.peak[name]) for name in ("f16", "bf16", "f32") if name in device.peak), None)
+def _step(device: Device, engine_id: str, *, flops: float, traffic: float, phase: Phase) -> tuple[Figure | None, str]:
+    """One step: max(traffic / bandwidth, flops / peak), each with its own efficiency range.
 
-
-def _step(device: Device, engine_id: str, *, flops: float, traffic: float, phase: str) -> tuple[Figure | None, str]:
-    """One step: max(traffic / bandwidth, flops / peak), each with its own efficiency range."""
-    memory = efficiency(engine_id, device, "decode")
-    compute = efficiency(engine_id, device, "prefill")
-    peak = peak_of(device)
-    times: dict[str, tuple[float, float, float]] = {}
-    if device.memory_bandwidth is not None:
-        times["memory"] = _range(traffic / device.memory_bandwidth.value, memory)
-    if peak is not None:
-        times["compute"] = _range(flops / peak[1].value, compute)
-    # Prefill without a peak, or decode without a bandwidth, would be a guess.
+    Prefill without a peak, or decode without a bandwidth, would be a guess: then there is no figure.
+    """
+    limits = {"memory": limit(device, "decode"), "compute": limit(device, "prefill")}
+    curves = {"memory": _curve(engine_id, device, "decode"), "compute": _curve(engine_id, device, "prefill")}
+    work = {"memory": traffic, "compute": flops}
+    times = {
+        name: _range(work[name] / stated.value, curve)
+        for name, stated in limits.items()
+        if stated is not None and (curve := curves[name]) is not None
+    }
     if ("compute" if phase == "prefill" else "memory") not in times:
         return None, "unknown"
     bound = max(times, key=lambda name: times[name][1])
     low, value, high = (max(time[end] for time in times.values()) for end in range(3))
-    used = memory if bound == "memory" else compute
-    inputs = {
-        "bytes": traffic,
-        "bytes_per_s": device.memory_bandwidth.value if device.memory_bandwidth else None,
-        "flops": flops,
-        "peak": None if peak is None else peak[1].value,
-        "peak_type": None if peak is None else peak[0],
-        "memory_efficiency": [memory.low, memory.value, memory.high],
-        "compute_efficiency": [compute.low, compute.value, compute.high],
-        "bound": bound,
-    }
+    used = curves[bound]
+    inputs: dict[str, Any] = {"bytes": traffic, "flops": flops, "bound": bound}
+    for name, words in (("memory", "bytes_per_s"), ("compute", "peak")):
+        stated, curve = limits[name], curves[name]
+        if stated is not None and curve is not None:
+            inputs[words] = stated.value
+            inputs[f"{name}_efficiency"] = [curve.low, curve.value, curve.high]
     formula = "max(bytes / (bytes_per_s x memory_efficiency), flops / (peak x compute_efficiency))"
-    return Figure(
-        value,
-        low,
-        high,
-        "s",
-        "assumed" if used.basis == "assumed" else "derived",
-        Why(formula, inputs, f"{SOURCE}; {used.source}"),
-    ), bound
+    basis: Basis = "assumed" if used is None or used.basis == "assumed" else "derived"
+    why = Why(formula, inputs, f"{SOURCE}; {used.source if used else ''}")
+    return Figure(value, low, high, "s", basis, why), bound
+
+
+def _curve(engine_id: str, device: Device, phase: Phase) -> Efficiency | None:
+    """The efficiency range, or None where none is known of this class of devices."""
+    try:
+        return efficiency(engine_id, device, phase)
+    except WeighError as unknown:
+        if unknown.rule != "CURVE-CLASS":
+            raise
+        return None
 
 
 def _range(ideal: float, reached: Efficiency) -> tuple[float, float, float]:

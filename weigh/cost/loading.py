@@ -45,12 +45,13 @@ def loaded(model: Model, weights: str | None, engine: Engine) -> Loaded:
         raise model.refusal
     if weights is None and model.inventory.tensors and model.inventory.dialect == engine.dialect:
         return Loaded(audit(model).holdings, True, "as stored", {})
-    recipe = _recipe(weights or _main_codec(model), engine)
+    recipe = _recipe(_main_codec(model) if weights is None else weights, engine)
     plan = recipe.plan(model)
     holdings = _held(model, planned(model, plan))
     foreign = "" if recipe.engine in ("any", engine.id) else recipe.engine
     reasons = {name: f"{allotment.codec}: {allotment.reason}" for name, allotment in plan.tensors.items()}
-    return Loaded(holdings, False, weights or recipe.id, _unusual(holdings, reasons), foreign)
+    asked = f"as configured ({_main_codec(model)})" if weights is None else weights
+    return Loaded(holdings, False, asked, _unusual(holdings, reasons), foreign)
 
 
 def _recipe(name: str, engine: Engine) -> Recipe:

@@ -26,7 +26,7 @@ class Memory:
 
 
 def memory(job: Job, engine: Engine) -> Memory:
-    """What the engine allocates for the job."""
+    """weights + state + activations + overhead, as the engine allocates them for the job."""
     weight_buffers = engine.weights(job)
     activation_buffers = engine.activations(job)
     pieces = {

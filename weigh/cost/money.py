@@ -10,7 +10,10 @@ upper end, and no public table of draw by device was found."""
 
 
 def usd_per_million_tokens(cluster: Cluster, tokens_per_second: Figure | None) -> Figure | None:
-    """Rent of the devices for the time that a million output tokens take; None without a list price or a speed."""
+    """Rent of the devices for the time that a million output tokens take; None without a list price or a speed.
+
+    usd_per_hour x devices / 3600 / tokens_per_second x 10^6. The prompt is not charged.
+    """
     price = cluster.device.rental_usd_per_hour
     if price is None or tokens_per_second is None:
         return None
@@ -26,7 +29,10 @@ def usd_per_million_tokens(cluster: Cluster, tokens_per_second: Figure | None) -
 
 
 def joules_per_token(cluster: Cluster, tokens_per_second: Figure | None) -> Figure | None:
-    """Energy of one output token at a share of the stated power; None without a stated power or a speed."""
+    """Energy of one output token; None without a stated power or a speed.
+
+    power_w x devices x draw / tokens_per_second, where `draw` is the share of the stated power in `DRAW`.
+    """
     power = cluster.device.power_w
     if power is None or tokens_per_second is None:
         return None

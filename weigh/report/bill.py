@@ -107,7 +107,8 @@ def add_derivations(out: Page, result: Mapping[str, Any]) -> None:
     """Formula, inputs and source of every Figure."""
     lines: list[str] = []
     for name, figure in figures_of(result):
-        lines.append(f"{name} = {in_unit(figure.value, figure.unit)} ({figure.value:,} {figure.unit}, {figure.basis})")
+        exact = f"{input_value(figure.value)} {figure.unit}".strip()
+        lines.append(f"{name} = {in_unit(figure.value, figure.unit)} ({exact}, {figure.basis})")
         lines.append(f"    {figure.why.formula}")
         if figure.why.inputs:
             lines.append(
@@ -121,7 +122,9 @@ def add_derivations(out: Page, result: Mapping[str, Any]) -> None:
 def input_value(value: Any) -> str:
     """An input of a derivation, readable."""
     if isinstance(value, float):
-        return f"{value:,.6g}"
+        return f"{value:,.0f}" if value == int(value) else f"{value:,.6g}"
+    if isinstance(value, list | tuple):
+        return " | ".join(input_value(item) for item in value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

@@ -52,7 +52,7 @@ def families(answer: Answer) -> Page:
                 row["family"],
                 ", ".join(row["dialects"]),
                 ", ".join(row["ignored_keys"]),
-                row["sources"][0],
+                " ".join(row["sources"]),
             )
             for row in answer.result["families"]
         ],

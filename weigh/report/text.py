@@ -23,7 +23,7 @@ class Column:
 
     title: str
     kind: str = "text"
-    """text, number or bar: then the cell is a share from 0 to 1."""
+    """text (may be folded), word (never), number (right-aligned), or bar: then the cell is a share from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,11 @@ def number(title: str) -> Column:
     return Column(title, "number")
 
 
+def word(title: str) -> Column:
+    """A column of names that are never broken."""
+    return Column(title, "word")
+
+
 def console(stream: IO[str] | None = None, *, record: bool = False) -> Console:
     """A console on the stream (standard output): as wide as the terminal, or without limit in a pipe."""
     from rich.console import Console
@@ -76,8 +81,13 @@ def console(stream: IO[str] | None = None, *, record: bool = False) -> Console:
 
 
 def write(page: Page, stream: IO[str] | None = None) -> None:
-    """Print the page."""
-    _print(page, console(stream))
+    """Print the page. Errors: BrokenPipeError where the reader went away, for the caller to take as it likes."""
+    stream = stream or sys.stdout
+    out = console(stream)
+    with out.capture() as captured:
+        _print(page, out)
+    stream.write(captured.get())
+    stream.flush()
 
 
 def html(page: Page) -> str:

@@ -88,6 +88,11 @@ def shown(figure: Figure | None) -> str:
     return f"{in_unit(figure.value, figure.unit)} [{low}, {high}] {mark}"
 
 
+def brief(figure: Figure | None) -> str:
+    """A Figure without its interval, for tables that show it elsewhere: 1.20 GB ~."""
+    return "-" if figure is None else f"{in_unit(figure.value, figure.unit)} {MARKS[figure.basis]}"
+
+
 def in_unit(value: float, unit: str) -> str:
     """A value in an SI unit as text."""
     formats: dict[str, Callable[[float], str]] = {
@@ -97,7 +102,7 @@ def in_unit(value: float, unit: str) -> str:
         "parameters": quantity,
         "tokens": lambda count: f"{count:,.0f}",
         "tokens/s": lambda rate: f"{_three(rate)} tok/s",
-        "USD": lambda price: f"${price:.4g}",
+        "USD": lambda price: f"${_three(price)}",
         "J": lambda energy: f"{_three(energy)} J",
         "bits": lambda bits: f"{bits:.2f} bits",
     }

@@ -7,8 +7,8 @@ from typing import Any
 
 from weigh.report import bill, inventory
 from weigh.report.answer import Answer
-from weigh.report.text import Page, number
-from weigh.report.units import LEGEND, quantity, shown, size
+from weigh.report.text import Page, number, word
+from weigh.report.units import LEGEND, brief, quantity, shown, size
 
 
 def page(answer: Answer, *, why: bool) -> Page:
@@ -67,15 +67,15 @@ def _memory(out: Page, answer: Answer) -> None:
             number("compute"),
             number("overhead"),
             number("total"),
-            "",
+            word(""),
         ],
         [
             (
                 f"{row['context']:,}",
-                shown(row["weights"]),
-                shown(row["state"]),
-                shown(row["activations"]),
-                size(row["overhead"].value) + " ~",
+                brief(row["weights"]),
+                brief(row["state"]),
+                brief(row["activations"]),
+                brief(row["overhead"]),
                 shown(row["total"]),
                 bill.VERDICTS[row["fits"]],
             )
@@ -88,7 +88,7 @@ def _forms(out: Page, result: Mapping[str, Any]) -> None:
     stored = result["inventory"]["bytes"]
     out.add(
         "The same model in other forms",
-        ["weights", number("size"), number("of this"), number("memory in all"), "", number("tensors kept wider")],
+        [word("weights"), number("size"), number("of this"), number("memory in all"), word(""), number("kept wider")],
         [
             (
                 row["weights"],

@@ -20,7 +20,7 @@ from weigh.engines.llama_cpp.decoder import EXACT, Decoder, Layer
 from weigh.engines.llama_cpp.resident import STATE_CODECS, VERSION, WINDOWED, overhead_bytes, windowed_states
 from weigh.families import family_of
 from weigh.families.audit import promises
-from weigh.types import Basis, Engine, Figure, Job, Model, State, WeighError, Why, counted
+from weigh.types import Basis, Device, Engine, Figure, Job, Model, State, WeighError, Why, counted
 
 SOURCE = f"llama.cpp as packed in {VERSION}; docs/llama-cpp-memory.md"
 
@@ -62,14 +62,18 @@ def states(model: Model) -> tuple[State, ...]:
     return windowed_states(kept, architecture(model))
 
 
-def refuses(model: Model) -> WeighError | None:
-    """Model types that llama.cpp has no graph for."""
-    if model.model_type in ARCHITECTURES:
+def refuses(model: Model, device: Device) -> WeighError | None:
+    """Model types that llama.cpp has no graph for, and processors that it has no backend for."""
+    if model.model_type not in ARCHITECTURES:
+        what = f"does not run the model type `{model.model_type}`"
+    elif device.kind == "tpu":
+        what = f"does not run on {device.name}"
+    else:
         return None
     return WeighError(
-        f"llama.cpp does not run the model type `{model.model_type}`",
+        f"llama.cpp {what}",
         rule="ENGINE-UNSUPPORTED",
-        hint="`weigh show` counts it; `weigh engines` lists the runtimes that are modelled",
+        hint="`weigh show` counts every model; `weigh engines` lists the runtimes that are modelled",
     )
 
 

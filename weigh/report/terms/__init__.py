@@ -72,6 +72,6 @@ def find(word: str, language: str = "en") -> Term:
     by_alias = {alias: name for name in known for alias in read(name).aliases}
     if wanted in by_alias:
         return read(by_alias[wanted], language)
-    near = get_close_matches(wanted, [*known, *by_alias], n=3)
+    near = get_close_matches(wanted, [*known, *by_alias], n=3, cutoff=0.75)
     hint = f"did you mean {', '.join(near)}?" if near else "`weigh explain` lists the terms"
     raise WeighError(f"the term `{word}` is not explained here", rule="TERM-UNKNOWN", hint=hint, exit_code=2)
