@@ -68,6 +68,11 @@ def output_options(*, rows: bool) -> Callable[[Callable[..., None]], Callable[..
     return decorate
 
 
+def _nested(value: Any) -> bool:
+    """Whether a value has rows of its own, which a CSV cell cannot hold."""
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+
+
 def _say_nothing_matches(answer: Answer, rows: str) -> None:
     if rows and answer.result.get(rows) == []:
         click.echo("nothing matches", err=True)
@@ -92,7 +97,7 @@ def emit(
         from weigh.report.document import to_csv
 
         table: Sequence[Mapping[str, Any]] = answer.result[rows]
-        columns = [name for name, value in (table[0] if table else {}).items() if not isinstance(value, dict)]
+        columns = [name for name, value in (table[0] if table else {}).items() if not _nested(value)]
         click.echo(to_csv(table, columns), nl=False)
     elif html:
         from weigh.files import write_text

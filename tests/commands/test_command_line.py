@@ -126,8 +126,8 @@ def test_a_reader_that_goes_away_is_no_error(config: Path) -> None:
 
 
 def test_a_bug_of_ours_is_said_in_the_style_of_all_errors() -> None:
-    broken = "import weigh.cli as c\nc.cli.main = lambda **_: 1 / 0\nc.main()"
-    done = subprocess.run([sys.executable, "-c", broken], capture_output=True, text=True, check=False)
+    broken = "import weigh.cli as c\nc.cli.invoke = lambda _: 1 / 0\nc.main()"
+    done = subprocess.run([sys.executable, "-c", broken, "codecs"], capture_output=True, text=True, check=False)
     assert done.returncode == 70
     assert "ZeroDivisionError" in done.stderr
     assert "Traceback" not in done.stderr

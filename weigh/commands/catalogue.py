@@ -33,6 +33,8 @@ def _row(entry: catalogue.Entry) -> dict[str, Any]:
         "year": entry.year,
         "model_type": entry.configuration["model_type"],
         "parameters": ours,
+        "published_parameters": entry.published[0].parameters if entry.published else None,
+        "difference": ours / entry.published[0].parameters - 1 if entry.published else None,
         "published": [
             {
                 "parameters": row.parameters,

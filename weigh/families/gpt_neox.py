@@ -113,6 +113,7 @@ GPTJ = Family(
             "score": "score",
             "qa_outputs": "qa_outputs",
         },
+        "ggml": GGML,
     },
     prefixes=("transformer.",),
     sources=("https://github.com/kingoflolz/mesh-transformer-jax",),

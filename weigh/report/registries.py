@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from weigh.report.answer import Answer
-from weigh.report.text import Page, number
-from weigh.report.units import quantity, scaled, size
+from weigh.report.text import Page, number, word
+from weigh.report.units import MARKS, scaled, size
 
 
 def codecs(answer: Answer) -> Page:
@@ -14,7 +15,15 @@ def codecs(answer: Answer) -> Page:
     out = Page()
     out.add(
         "Codecs",
-        ["id", "name", number("values a block"), number("bytes a block"), number("bits a value"), "decodes", "files"],
+        [
+            word("id"),
+            word("name"),
+            number("values a block"),
+            number("bytes a block"),
+            number("bits a value"),
+            "decodes",
+            "files",
+        ],
         [
             (
                 row["id"],
@@ -45,7 +54,7 @@ def families(answer: Answer) -> Page:
     out = Page()
     out.add(
         "Architectures",
-        ["model_type", "family", "tensor names of", "keys that the class ignores", "source"],
+        [word("model_type"), word("family"), "tensor names of", "keys that the class ignores", "source"],
         [
             (
                 row["model_type"],
@@ -78,7 +87,7 @@ def recipes(answer: Answer) -> Page:
     out = Page()
     out.add(
         "Recipes",
-        ["id", "name", "engine", "source"],
+        [word("id"), "name", word("engine"), "source"],
         [(row["id"], row["name"], row["engine"], row["source"]) for row in answer.result["recipes"]],
     )
     return out
@@ -89,7 +98,7 @@ def catalogue(answer: Answer) -> Page:
     out = Page()
     out.add(
         "Known models",
-        ["id", number("parameters"), "published", number("difference"), "exact", number("year"), "source"],
+        [word("id"), number("parameters"), "published", number("difference"), "exact", number("year"), "source"],
         [
             (
                 row["id"],
@@ -112,15 +121,15 @@ def devices(answer: Answer, *, why: bool) -> Page:
     out = Page()
     machine = answer.result["this"]
     if machine is not None:
-        out.add("This machine", ["", ""], [(name, _machine_value(name, machine[name])) for name in machine])
+        out.add("This machine", ["", ""], _machine(machine))
         out.say("Warnings", *answer.warnings, style="warning")
         return out
     rows = answer.result["devices"]
     out.add(
         f"{len(rows)} devices ('-' = no opened source states it)",
         [
-            "id",
-            "class",
+            word("id"),
+            word("class"),
             number("memory"),
             number("bandwidth"),
             number("f32"),
@@ -168,9 +177,25 @@ def _in(value: float | None, unit: str) -> str | None:
     )
 
 
-def _machine_value(name: str, value: Any) -> str:
-    if isinstance(value, int) and name.startswith("memory") and not isinstance(value, bool):
-        return size(value)
-    if isinstance(value, list):
-        return ", ".join(str(item) for item in value)
-    return quantity(value) if isinstance(value, float) else str(value)
+def _machine(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was found out, in words; what was not is left out."""
+    yield "processor", f"{row['name']} ({row['vendor']})"
+    yield (
+        "cores",
+        f"{row['physical_cores']} physical, {row['logical_cores']} logical, {row['usable_cores']} usable here",
+    )
+    if row["cpu_quota"] is not None:
+        yield "quota", f"{row['cpu_quota']:g} cores' worth of time"
+    yield "instruction sets", ", ".join(row["features"]) or "none that engines ask for"
+    yield "memory", f"{size(row['memory_total'])}, {size(row['memory_available'])} free now"
+    if row["memory_limit"] is not None:
+        yield "memory limit", f"{size(row['memory_limit'])}, set by {row['memory_limit_by']}"
+    if row["memory_bandwidth"] is not None:
+        yield "reads", f"{_in(row['memory_bandwidth'], 'B/s')} {MARKS['measured']}"
+    if row["peak"]["f32"] is not None:
+        yield "matrix products", f"{_in(row['peak']['f32'], 'FLOP/s')} in float32 {MARKS['measured']}"
+    for gpu in row["gpus"]:
+        free = "" if gpu["free_bytes"] is None else f", {size(gpu['free_bytes'])} free now"
+        yield "graphics processor", f"{gpu['name']}{free}"
+    if not row["gpus"]:
+        yield "graphics processors", "none that its driver's tools report"
