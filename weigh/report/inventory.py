@@ -118,7 +118,7 @@ def add_depth(out: Page, result: Mapping[str, Any]) -> None:
     third = len(layers) // 3
     if layers:
         groups = ("first", layers[:third]), ("middle", layers[third : len(layers) - third]), ("last", layers[-third:])
-        places += [(name, f"layers {_span(group)}") for name, group in groups if third or name == "middle"]
+        places += [(name, _span(group)) for name, group in groups if third or name == "middle"]
     places.append(("output", "behind the layers"))
     out.add(
         "By depth",
@@ -131,7 +131,7 @@ def add_depth(out: Page, result: Mapping[str, Any]) -> None:
 
 
 def _span(layers: Sequence[int]) -> str:
-    return f"{layers[0]}" if len(layers) == 1 else f"{layers[0]} to {layers[-1]}"
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
 
 
 def _tensor_row(row: Mapping[str, Any]) -> tuple[str | None, ...]:
