@@ -239,6 +239,8 @@ def reference(configuration: dict[str, Any], device: str = "meta") -> Any:
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2} if "vocab_size" in values else {}
     with _quiet(), torch.device(device):
         settings = transformers.CONFIG_MAPPING[model_type](**values, **tokens)
+        settings._attn_implementation = "eager"  # plain products, one by one
+        settings._experts_implementation = "eager"
         model = getattr(transformers, name, None)
         if model is None:  # not every class is exported
             module = type(settings).__module__.replace("configuration", "modeling")

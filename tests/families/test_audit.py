@@ -28,25 +28,29 @@ LLAMA = {
     "num_key_value_heads": 1,
     "intermediate_size": 12,
 }
-GPT2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]} | dict(
-    vocab_size=20, n_embd=8, n_layer=2, n_head=2, n_positions=16
-)
-BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"]} | dict(
-    vocab_size=20,
-    hidden_size=8,
-    num_hidden_layers=2,
-    num_attention_heads=2,
-    intermediate_size=12,
-    max_position_embeddings=16,
-)
-QWEN_MOE = LLAMA | dict(
-    model_type="qwen2_moe",
-    architectures=["Qwen2MoeForCausalLM"],
-    num_experts=5,
-    num_experts_per_tok=2,
-    moe_intermediate_size=7,
-    shared_expert_intermediate_size=6,
-)
+GPT2 = {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]} | {
+    "vocab_size": 20,
+    "n_embd": 8,
+    "n_layer": 2,
+    "n_head": 2,
+    "n_positions": 16,
+}
+BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"]} | {
+    "vocab_size": 20,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 12,
+    "max_position_embeddings": 16,
+}
+QWEN_MOE = LLAMA | {
+    "model_type": "qwen2_moe",
+    "architectures": ["Qwen2MoeForCausalLM"],
+    "num_experts": 5,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 7,
+    "shared_expert_intermediate_size": 6,
+}
 
 
 def tensor(name: str, *shape: int, codec: str = "f32") -> Tensor:
