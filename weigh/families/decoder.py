@@ -85,6 +85,15 @@ def windows(config: Config, layers: int, sliding: Sequence[bool], default: int |
     return [size if slides else None for slides in chosen]
 
 
+def experts_used(config: Config, experts: int, *, default: int | None = None) -> int:
+    """`num_experts_per_tok`: a token runs through no more experts than there are, whatever the key says."""
+    key = "num_experts_per_tok"
+    used = config.integer(key) if default is None else config.integer(key, default=default)
+    if used > experts:
+        config.warnings.append(f"`{key}` is {used:,} of only {experts:,} experts: taken as all of them")
+    return min(used, experts)
+
+
 def grouped_attention(sizes: Sizes, **options: int | bool | None) -> Attention:
     """Attention of these sizes; `options` are the other fields of `parts.attention.Attention`."""
     return Attention(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import assemble, grouped_attention, head, rope_sizes
+from weigh.families.decoder import assemble, experts_used, grouped_attention, head, rope_sizes
 from weigh.families.names import GGML, LLAMA_HF
 from weigh.parts import Moe, Norm, part
 from weigh.types import Architecture, Family
@@ -21,7 +21,7 @@ def mixtral(config: Config) -> Architecture:
         width=sizes.width,
         hidden=sizes.hidden,
         experts=experts,
-        used=config.integer("num_experts_per_tok", default=2, maximum=experts),
+        used=experts_used(config, experts, default=2),
     )
     layers = [
         [

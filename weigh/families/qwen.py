@@ -76,7 +76,7 @@ def qwen_moe(config: Config) -> Architecture:
         width=sizes.width,
         hidden=config.integer("moe_intermediate_size"),
         experts=experts,
-        used=config.integer("num_experts_per_tok", maximum=experts),
+        used=experts_used(config, experts),
         shared_hidden=config.integer("shared_expert_intermediate_size") if kind == "qwen2_moe" else 0,
         shared_gate=kind == "qwen2_moe",
     )
