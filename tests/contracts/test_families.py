@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
 from typing import Any
 
 import gguf
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.families import draw
@@ -47,8 +46,7 @@ def refused(configuration: dict[str, Any]) -> WeighError:
 
 def _drawn() -> Iterator[Any]:
     for position, configuration in enumerate(draw.configurations(seed=7)):
-        kind = "drawn" if position % 2 else "sizes"
-        yield pytest.param(configuration, id=f"{configuration['architectures'][0]}-{kind}")
+        yield pytest.param(configuration, id=f"{configuration['architectures'][0]}-{position % 3}")
 
 
 every_class = pytest.mark.parametrize("configuration", list(_drawn()))
@@ -89,9 +87,7 @@ def test_a_size_that_is_none_is_refused(model_type: str, value: Any) -> None:
 def test_more_layers_than_anyone_has_are_refused_at_once(model_type: str) -> None:
     whole = plain(model_type)
     many = {key: 10**18 for key in whole if "layer" in key} or {"depths": [10**12] * 4}
-    before = time.process_time()
     assert refused({**whole, **many}).rule in ("CONFIG-RANGE", "CONFIG-TYPE")
-    assert time.process_time() - before < 0.5
 
 
 @pytest.mark.parametrize("names", ["LlamaForCausalLM", [], [7], {"0": "x"}, [None]], ids=repr)
@@ -108,7 +104,7 @@ ANYTHING = st.recursive(
 
 
 @every_type
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(data=st.data())
 def test_whatever_stands_behind_a_key_is_counted_or_refused(model_type: str, data: st.DataObject) -> None:
     rng = random.Random(model_type)

@@ -23,7 +23,9 @@ flag = st.booleans()
 @st.composite
 def _moes(draw: st.DrawFn) -> Moe:
     experts = draw(few)
-    return Moe(draw(few), draw(few), experts, draw(st.integers(1, experts)), draw(flag), draw(st.integers(0, 5)), False)
+    return Moe(
+        draw(few), draw(few), experts, draw(st.integers(1, experts)), draw(flag), draw(st.integers(0, 5)), draw(flag)
+    )
 
 
 @st.composite

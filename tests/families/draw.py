@@ -203,16 +203,17 @@ _SWITCHES = {
 
 
 def configurations(seed: int) -> Iterator[dict[str, Any]]:
-    """For each class of each model type one configuration of sizes alone and one with every switch drawn."""
+    """For each class of each model type one configuration of sizes alone and two with every switch drawn."""
     for model_type in BY_MODEL_TYPE:
         for name in classes(model_type):
             rng = random.Random(f"{seed}-{name}")
             plain = {"model_type": model_type, "architectures": [name], **sizes(model_type, rng)}
             yield plain
-            chosen = {**plain, **switches(model_type, rng, plain)}
-            if name == "DistilBertForQuestionAnswering":  # the class insists on a start and an end
-                del chosen["id2label"]
-            yield chosen
+            for _ in range(2):
+                chosen = {**plain, **switches(model_type, rng, plain)}
+                if name == "DistilBertForQuestionAnswering":  # the class insists on a start and an end
+                    del chosen["id2label"]
+                yield chosen
 
 
 @contextmanager

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes, window_size, windows
+from weigh.families.decoder import (
+    Sizes,
+    assemble,
+    experts_used,
+    grouped_attention,
+    head,
+    rope_sizes,
+    window_size,
+    windows,
+)
 from weigh.families.llama import pre_norm_layer
 from weigh.families.names import GGML, LLAMA_HF
 from weigh.parts import Attention, Mlp, Moe, Norm, part

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import IO, TYPE_CHECKING
 
 from weigh.report.escape import printable
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PIPE_WIDTH = 10_000
+HTML_WIDTH = 120
 BAR = 24
+FOLDED = 16
+"""Characters that a column of text keeps however narrow the terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,33 @@ def write(page: Page, stream: IO[str] | None = None) -> None:
     out = console(stream)
     with out.capture() as captured:
         _print(page, out)
-    stream.write(captured.get())
+    text = captured.get()
+    if not out.is_terminal:
+        # Tables pad their last column, which nobody sees and every comparison of outputs stumbles over.
+        text = "\n".join(line.rstrip() for line in text.split("\n"))
+    stream.write(text)
     stream.flush()
+
+
+_FRAME = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="UTF-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>TITLE</title>
+<style>
+{stylesheet}
+body {{
+    color: {foreground};
+    background-color: {background};
+}}
+</style>
+</head>
+<body>
+    <pre style="font-family:Menlo,'DejaVu Sans Mono',consolas,'Courier New',monospace">{code}</pre>
+</body>
+</html>
+"""
 
 
 def html(page: Page) -> str:
@@ -95,9 +124,12 @@ def html(page: Page) -> str:
     import io
 
     out = console(io.StringIO(), record=True)
-    out.width = 120
+    out.width = HTML_WIDTH
     _print(page, out)
-    return out.export_html(inline_styles=True)
+    title = printable(next((section.title for section in page.sections if section.title), "weigh"))
+    # rich fills the frame by str.format: a brace of the title must not be taken for a field.
+    safe = escape(title).replace("{", "{{").replace("}", "}}")
+    return out.export_html(inline_styles=True, code_format=_FRAME.replace("TITLE", safe))
 
 
 def _print(page: Page, out: Console) -> None:
@@ -116,22 +148,43 @@ def _print(page: Page, out: Console) -> None:
 
 
 def _print_table(section: Section, out: Console) -> None:
+    """The table as wide as the console; wider where numbers and names would lose characters otherwise."""
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    rows = [[_cell(column, value) for column, value in zip(section.columns, row, strict=True)] for row in section.rows]
     table = Table(box=None, pad_edge=False, show_header=any(c.title for c in section.columns), header_style="dim")
-    for column in section.columns:
+    needed = 0
+    for position, column in enumerate(section.columns):
+        longest = max(cell_len(text) for text in (column.title, *(row[position] for row in rows)))
+        least = min(longest, FOLDED) if column.kind == "text" else longest
+        needed += least + (_GAP if position else 0)
         right = "right" if column.kind == "number" else "left"
-        table.add_column(column.title, justify=right, no_wrap=column.kind != "text", overflow="fold")  # type: ignore[arg-type]
-    for row in section.rows:
-        cells = []
-        for column, value in zip(section.columns, row, strict=True):
-            if column.kind == "bar":
-                cells.append(Text(bar(float(value or 0)), style="cyan"))
-            else:
-                cells.append(Text("-" if value is None else printable(str(value))))
-        table.add_row(*cells)
+        table.add_column(
+            column.title,
+            justify=right,  # type: ignore[arg-type]
+            no_wrap=column.kind != "text",
+            overflow="fold",
+            min_width=least,
+            style="cyan" if column.kind == "bar" else "",
+        )
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    width = out.width
+    out.width = max(width, needed)
     out.print(table)
+    out.width = width
+
+
+_GAP = 2
+"""Characters between two columns of a table."""
+
+
+def _cell(column: Column, value: str | float | None) -> str:
+    if column.kind == "bar":
+        return bar(float(value or 0))
+    return "-" if value is None else printable(str(value))
 
 
 def bar(share: float, width: int = BAR) -> str:

@@ -1,8 +1,9 @@
-"""Numbers as people read them. kB, MB, GB are powers of ten; KiB, MiB, GiB powers of two."""
+"""Numbers as people read them, to three significant digits. kB, MB, GB are powers of ten; KiB, MiB, GiB powers of two."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import floor, log10
 
 from weigh.types import Basis, Figure
 
@@ -18,27 +19,33 @@ def size(count: float) -> str:
 
 
 def binary_size(count: float) -> str:
-    """Bytes in powers of two: 92.10 MiB."""
+    """Bytes in powers of two: 92.1 MiB."""
     value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024 or unit == "GiB":
-            return f"{value:,.0f} B" if unit == "B" else f"{value:,.2f} {unit}"
+    units = ("B", "KiB", "MiB", "GiB")
+    index = 0
+    while abs(value) >= 1024 and index < len(units) - 1:
         value /= 1024
-    raise AssertionError("unreachable")
+        index += 1
+    return f"{f'{value:.0f}' if value == int(value) else _three(value)} {units[index]}"
 
 
 def quantity(count: float) -> str:
-    """A count: 134.5 M, 8.03 B."""
+    """A count: 135 M, 8.03 B."""
     return scaled(count, ("", " K", " M", " B", " T", " Q"), space="")
 
 
-def operations(count: float, per: str = "FLOP") -> str:
-    """FLOPs: 269 MFLOP, 3.2 TFLOP."""
-    return scaled(count, tuple(f"{prefix}{per}" for prefix in ("", "k", "M", "G", "T", "P", "E", "Z", "Y")))
+def operations(count: float) -> str:
+    """FLOPs: 269 MFLOP, 3.20 TFLOP."""
+    return scaled(count, tuple(f"{prefix}FLOP" for prefix in ("", "k", "M", "G", "T", "P", "E", "Z", "Y")))
+
+
+def energy(joules: float) -> str:
+    """Energy: 54.2 mJ, 2.32 J, 3.38 kJ."""
+    return scaled(joules * 1e3, ("mJ", "J", "kJ", "MJ", "GJ"))
 
 
 def duration(seconds: float) -> str:
-    """Time: 1.2 ms, 3.4 s, 2.1 h."""
+    """Time: 1.20 ms, 3.40 s, 2.10 h."""
     if seconds < 1e-3:
         return f"{_three(seconds * 1e6)} us"
     if seconds < 1:
@@ -74,18 +81,27 @@ def _three(number: float) -> str:
         return f"{number:,.0f}"
     if magnitude >= 9.995:
         return f"{number:.1f}"
-    return f"{number:.2f}"
+    if magnitude >= 0.9995 or magnitude == 0:
+        return f"{number:.2f}"
+    # Below one, three digits need more places: a price of $0.0139 is not one of $0.01.
+    return f"{number:.{2 - floor(log10(magnitude))}f}" if magnitude >= 1e-6 else f"{number:.2e}"
 
 
 def shown(figure: Figure | None) -> str:
-    """A Figure in its unit with its basis mark, and its interval where it has one: 1.20 GB [1.10, 1.31] ~."""
+    """A Figure in its unit with its basis mark, and its interval where it has one: 1.20 GB [1.10, 1.31] ~.
+
+    The ends name their unit where it is another: 906 us [644 us, 1.09 ms].
+    """
     if figure is None:
         return "-"
     mark = MARKS[figure.basis]
     if figure.low == figure.high:
         return f"{in_unit(figure.value, figure.unit)} {mark}"
-    low, high = in_unit(figure.low, figure.unit), in_unit(figure.high, figure.unit)
-    return f"{in_unit(figure.value, figure.unit)} [{low}, {high}] {mark}"
+    value, low, high = (in_unit(number, figure.unit) for number in (figure.value, figure.low, figure.high))
+    unit = value.partition(" ")[2]
+    if unit and low.endswith(f" {unit}") and high.endswith(f" {unit}"):
+        low, high = low.removesuffix(f" {unit}"), high.removesuffix(f" {unit}")
+    return f"{value} [{low}, {high}] {mark}"
 
 
 def brief(figure: Figure | None) -> str:
@@ -103,7 +119,7 @@ def in_unit(value: float, unit: str) -> str:
         "tokens": lambda count: f"{count:,.0f}",
         "tokens/s": lambda rate: f"{_three(rate)} tok/s",
         "USD": lambda price: f"${_three(price)}",
-        "J": lambda energy: f"{_three(energy)} J",
+        "J": energy,
         "bits": lambda bits: f"{bits:.2f} bits",
     }
     return formats[unit](value) if unit in formats else f"{_three(value)} {unit}"
