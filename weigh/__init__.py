@@ -75,13 +75,14 @@ def estimate(
     kv: str = "f16",
     context: int | None = None,
     batch: int = 1,
-    prompt: int = 512,
-    output: int = 128,
+    prompt: int | None = None,
+    output: int | None = None,
 ) -> dict[str, Any]:
     """What it costs to run: the result of `weigh cost --json` with its Figures, and the `warnings`.
 
     `on` is a device, several (`h100x8`), a size (`8GB`) or `this` machine; `weights` a codec or recipe, None = as
-    stored; `context` is in tokens a sequence. Figures are in bytes, seconds, FLOP, USD and joules.
+    stored; `context`, `prompt` and `output` are in tokens a sequence. Figures are in bytes, seconds, FLOP, USD
+    and joules.
     Raises WeighError where the architecture or a name is not known, or the file contradicts its configuration.
     """
     from weigh.commands.cost import obstacle, priced

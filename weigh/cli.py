@@ -118,8 +118,8 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--engine", default="llama.cpp", show_default=True, help="Runtime."),
         click.option("--context", type=click.IntRange(1), help="Tokens a sequence that room is made for."),
         click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Sequences at once."),
-        click.option("--prompt", type=click.IntRange(1), default=512, show_default=True, help="Tokens in."),
-        click.option("--output", type=click.IntRange(1), default=128, show_default=True, help="Tokens out."),
+        click.option("--prompt", type=click.IntRange(1), help="Tokens in.  [default: 512, or what the model takes]"),
+        click.option("--output", type=click.IntRange(1), help="Tokens out.  [default: 128, or what the model takes]"),
         click.option("--weights", metavar="CODEC|RECIPE", help="As if stored so; by default as it is."),
         click.option("--kv", default="f16", show_default=True, metavar="CODEC", help="Codec of the KV cache."),
         click.option("--why", is_flag=True, help="Print how each number came about."),
@@ -143,8 +143,9 @@ HASHES = click.option("--hash", "hashes", is_flag=True, help="Tell the SHA-256 o
 def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any) -> None:
     """The weigh-in: everything that matters about MODEL, for one machine."""
     from weigh.commands import summary as command
+    from weigh.report.progress import Meter
 
-    answer = command.run(model, **workload)
+    answer = command.run(model, tell=Meter("hashing"), **workload)
     from weigh.report import weigh_in
 
     emit(answer, lambda: weigh_in.page(answer, why=why), json=json, html=html)
@@ -160,8 +161,9 @@ def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any
 def show(model: str, tensors: bool, hashes: bool, json: bool, csv: bool, html: str | None) -> None:
     """The inventory of MODEL by role, layer, codec and tensor."""
     from weigh.commands import show as command
+    from weigh.report.progress import Meter
 
-    answer = command.run(model, tensors=tensors or csv, hashes=hashes)
+    answer = command.run(model, tensors=tensors or csv, hashes=hashes, tell=Meter("hashing"))
 
     def page() -> Page:
         from weigh.report import inventory

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from weigh.commands.advice import advice
 from weigh.commands.setting import DEFAULT_ENGINE, Place, Setting, inputs, locate, setting
 from weigh.commands.source import load
 from weigh.cost.compute import compute
-from weigh.cost.latency import Latency, latency
-from weigh.cost.memory import Memory, fits, longest_context, memory
+from weigh.cost.latency import START_S, Latency, latency
+from weigh.cost.memory import fits
 from weigh.cost.money import joules_per_token, usd_per_million_tokens
 from weigh.cost.params import configured_codec, count
 from weigh.engines import find as find_engine
 from weigh.families.audit import audit
 from weigh.report.answer import Answer
+from weigh.report.units import duration
 from weigh.types import Model, WeighError, Workload, counted
 
 COMPUTE = ("prefill_flops", "backward_flops", "decode_flops_per_token")
@@ -36,7 +38,7 @@ def run(name: str, *, on: str = "this", **options: Any) -> Answer:
         result, warnings = priced(chosen)
         return Answer("cost", inputs(chosen, name), result, warnings)
     given = {"model": name, "on": on, **options}
-    work = Workload(**{key: options[key] for key in ("prompt", "output", "batch") if key in options})
+    work = Workload(**{key: options[key] for key in ("prompt", "output", "batch") if options.get(key) is not None})
     return Answer("cost", given, known(model, work), [*model.inventory.warnings, *model.warnings], refusal)
 
 
@@ -81,22 +83,24 @@ def known(model: Model, work: Workload) -> dict[str, Any]:
         "fits": "uncertain",
         "max_context": None,
         "kept_wider": {},
-        "takes": takes(model),
+        "takes": takes(model, work.batch),
     }
 
 
-def takes(model: Model) -> str:
+def takes(model: Model, batch: int) -> str:
     """What one forward pass is given."""
-    return "the whole prompt" if "vocabulary" in model.dimensions else "one image"
+    images = "vocabulary" not in model.dimensions
+    if batch == 1:
+        return "one image" if images else "the whole prompt"
+    return f"{batch} images" if images else f"all {batch} prompts"
 
 
 def priced(chosen: Setting) -> tuple[dict[str, Any], list[str]]:
     """The result of `cost` for a setting, and its warnings."""
-    needed = memory(chosen.job, chosen.engine)
-    speed = timed(chosen, needed)
+    needed = chosen.needed()
+    speed = latency(chosen.job, chosen.engine, chosen.loaded.holdings)
     capacity = chosen.place.capacity
     verdict = fits(needed.total, capacity)
-    longest = longest_context(chosen.job, chosen.engine, capacity, chosen.model.dimensions.get("context"))
     cluster = chosen.place.cluster
     result = {
         "memory": {
@@ -117,22 +121,20 @@ def priced(chosen: Setting) -> tuple[dict[str, Any], list[str]]:
         "capacity": None if capacity is None else int(capacity),
         "limit": chosen.place.limit,
         "fits": verdict,
-        "max_context": longest,
+        "max_context": chosen.longest(),
         "advice": advice(chosen, needed, verdict),
-        "kept_wider": chosen.loaded.reasons,
-        "takes": takes(chosen.model),
+        "kept_wider": chosen.loaded.kept_wider,
+        "takes": takes(chosen.model, chosen.job.workload.batch),
     }
-    return result, [*chosen.model.inventory.warnings, *chosen.model.warnings, *chosen.place.warnings, *_told(chosen)]
+    return result, [
+        *chosen.model.inventory.warnings,
+        *chosen.model.warnings,
+        *chosen.place.warnings,
+        *_told(chosen, speed),
+    ]
 
 
-def timed(chosen: Setting, needed: Memory) -> Latency:
-    """The latency of the setting; a token's state is the state of the whole room by its tokens."""
-    work = chosen.job.workload
-    per_token = needed.state.value / (work.context * work.batch)
-    return latency(chosen.job, chosen.engine.id, chosen.loaded.holdings, per_token)
-
-
-def _told(chosen: Setting) -> list[str]:
+def _told(chosen: Setting, speed: Latency) -> list[str]:
     """What the figures leave open for this device and this form of the weights."""
     device = chosen.device
     told = []
@@ -146,36 +148,21 @@ def _told(chosen: Setting) -> list[str]:
             f"{chosen.loaded.weights} is a form for {chosen.loaded.foreign}: the weights are exact, "
             f"the rest is what {chosen.engine.id} would take"
         )
+    if chosen.devices > 1:
+        told.append(
+            f"the layers lie one behind the other on the {chosen.devices} devices, so one token takes as long as on one"
+        )
+    starts = START_S * chosen.model.dimensions.get("layers", 0)
+    if speed.tpot is not None and device.peak and device.kind != "host" and speed.tpot.value < 2 * starts:
+        told.append(
+            f"a token in {duration(speed.tpot.value)} leaves out the start of kernels, "
+            f"about {duration(starts)} here: expect it to be slower"
+        )
+    if device.kind == "size":
+        told.append("a size says nothing of speed: name a device, such as `--on rtx-4090`, for times")
+        return told
     if device.memory_bandwidth is None:
         told.append(f"the memory bandwidth of {device.name} is not known, so no time per token is estimated")
     if not device.peak:
         told.append(f"the peak compute of {device.name} is not known, so no time to first token is estimated")
     return told
-
-
-def advice(chosen: Setting, needed: Memory, verdict: str) -> str:
-    """The one change that would help most, computed by trying: other weights, a quantized cache, a shorter context."""
-    capacity = chosen.place.capacity
-    if capacity is None:
-        return "name a size, such as `--on 16GB`, to learn whether it fits"
-    if verdict == "yes":
-        return f"{1 - needed.total.high / capacity:.0%} of the memory stays free at the upper end of the interval"
-    return _smaller(chosen, capacity)
-
-
-def _smaller(chosen: Setting, capacity: float) -> str:
-    """The mildest recipe under which it would fit for certain; else what the least would still need."""
-    from weigh.cost.loading import loaded
-
-    least = float("inf")
-    for recipe in ("q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k"):
-        held = loaded(chosen.model, recipe, chosen.engine)
-        job = replace(chosen.job, tensors=held.tensors, file=False)
-        need = memory(job, chosen.engine).total
-        least = min(least, need.high)
-        if need.high <= capacity:
-            return f"with --weights {recipe} it would need at most {need.high / 1e9:.2f} GB and fit"
-    context = longest_context(chosen.job, chosen.engine, capacity, chosen.model.dimensions.get("context"))
-    if context is not None and context.low > 0:
-        return f"with --context {int(context.low)} it would fit"
-    return f"even at q2_k it needs {least / 1e9:.2f} GB here: a device with more memory is needed"

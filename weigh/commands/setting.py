@@ -7,14 +7,17 @@ from typing import Any
 
 from weigh.cost.compute import generates
 from weigh.cost.loading import Loaded, loaded
+from weigh.cost.memory import Memory, longest_context, memory
 from weigh.devices import find as find_device
 from weigh.engines import find as find_engine
-from weigh.types import Cluster, Device, Engine, Job, Model, WeighError, Workload
+from weigh.types import Cluster, Device, Engine, Figure, Job, Model, WeighError, Workload
 
 DEFAULT_ENGINE = "llama.cpp"
 
+PROMPT = 512
+OUTPUT = 128
 CONTEXT = 4096
-"""Tokens that room is made for where none are named, or what the model was trained for if that is less."""
+"""Tokens in, out and that room is made for where none are named; less where the model was trained for less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,20 @@ class Setting:
         """The device that it runs on."""
         return self.place.cluster.device
 
+    @property
+    def devices(self) -> int:
+        """How many of them."""
+        return self.place.cluster.count
+
+    def needed(self, job: Job | None = None) -> Memory:
+        """Memory of the job on these devices, or of a variant of it."""
+        return memory(job or self.job, self.engine, self.devices)
+
+    def longest(self, job: Job | None = None) -> Figure | None:
+        """Longest context of the job, or of a variant of it, that fits here."""
+        trained = self.model.dimensions.get("context")
+        return longest_context(job or self.job, self.engine, self.place.capacity, trained, self.devices)
+
 
 def setting(
     *,
@@ -51,12 +68,15 @@ def setting(
     engine: str = DEFAULT_ENGINE,
     context: int | None = None,
     batch: int = 1,
-    prompt: int = 512,
-    output: int = 128,
+    prompt: int | None = None,
+    output: int | None = None,
     weights: str | None = None,
     kv: str = "f16",
 ) -> Setting:
-    """Resolve every word. Errors: those of the readers and registries; WeighError KV-CODEC, CONTEXT-SHORT (2)."""
+    """Resolve every word. What is not given: 512 tokens in and 128 out, less where the model's own context is short.
+
+    Errors: those of the registries and of `loaded`; WeighError KV-CODEC, CONTEXT-SHORT (exit code 2).
+    """
     runtime = find_engine(engine)
     state_codec = kv.lower()
     if state_codec not in runtime.state_codecs:
@@ -66,24 +86,35 @@ def setting(
             hint=f"it knows {', '.join(runtime.state_codecs)}",
             exit_code=2,
         )
-    if context is not None and prompt + output > context:
+    held = loaded(model, weights, runtime)
+    trained = model.dimensions.get("context", CONTEXT)
+    going_in, coming_out, room = _tokens(trained, context, prompt, output, generating=generates(model))
+    work = Workload(prompt=going_in, output=coming_out, batch=batch, context=room, state_codec=state_codec)
+    job = Job(model, held.tensors, work, place.cluster.device, file=held.as_stored)
+    return Setting(model, place, runtime, held, job)
+
+
+def _tokens(
+    trained: int, context: int | None, prompt: int | None, output: int | None, *, generating: bool
+) -> tuple[int, int, int]:
+    """Tokens in, tokens out, and tokens that room is made for. What is given stands; the rest goes by `trained`."""
+    # Four to one, as 512 to 128 are.
+    coming_out = min(OUTPUT, max(1, trained // 5)) if output is None else output
+    # An encoder gives no tokens out, and so may be filled to the brim.
+    kept_free = coming_out if generating else 0
+    going_in = min(PROMPT, max(1, trained - kept_free)) if prompt is None else prompt
+    least = going_in + kept_free
+    if context is None:
+        # An encoder keeps nothing: it needs no room beyond what goes in.
+        return going_in, coming_out, max(least, min(CONTEXT, trained)) if generating else least
+    if least > context:
         raise WeighError(
-            f"{prompt} tokens in and {output} out do not go into a context of {context}",
+            f"{going_in} tokens in and {kept_free} out do not go into a context of {context}",
             rule="CONTEXT-SHORT",
             hint="raise --context, or lower --prompt and --output",
             exit_code=2,
         )
-    held = loaded(model, weights, runtime)
-    trained = model.dimensions.get("context", CONTEXT)
-    if generates(model):
-        room = context or max(prompt + output, min(CONTEXT, trained))
-    else:
-        # An encoder keeps nothing and gives no tokens out: it reads what goes in.
-        prompt = min(prompt, trained)
-        room = context or prompt
-    work = Workload(prompt=prompt, output=output, batch=batch, context=room, state_codec=state_codec)
-    job = Job(model, held.tensors, work, place.cluster.device, file=held.as_stored)
-    return Setting(model, place, runtime, held, job)
+    return going_in, coming_out, context
 
 
 def locate(on: str) -> Place:
@@ -91,14 +122,11 @@ def locate(on: str) -> Place:
     if on.strip().lower() == "this":
         return _this_machine()
     cluster = find_device(on)
-    memory = cluster.device.memory_bytes
-    if memory is None:
+    own = cluster.device.memory_bytes
+    if own is None:
         return Place(cluster, None, "unknown: the vendor states no memory of the device itself")
-    return Place(cluster, memory.value * cluster.count, f"{cluster.device.name}{_times(cluster)}")
-
-
-def _times(cluster: Cluster) -> str:
-    return "" if cluster.count == 1 else f" x {cluster.count}"
+    name = cluster.device.name if cluster.count == 1 else f"{cluster.device.name} x {cluster.count}"
+    return Place(cluster, own.value * cluster.count, name)
 
 
 def _this_machine() -> Place:
@@ -122,7 +150,7 @@ def inputs(chosen: Setting, name: str) -> dict[str, Any]:
     return {
         "model": name,
         "on": chosen.device.id,
-        "devices": chosen.place.cluster.count,
+        "devices": chosen.devices,
         "engine": chosen.engine.id,
         "weights": chosen.loaded.weights,
         "kv": work.state_codec,

@@ -8,12 +8,14 @@ from weigh.commands.source import load
 from weigh.cost.params import Counts, count
 from weigh.families import family_of
 from weigh.families.audit import Audit, differences, promises
-from weigh.formats.digest import digests
+from weigh.formats.digest import Tell, digests
 from weigh.report.answer import Answer
 from weigh.types import Limits, Model
 
 
-def run(name: str, *, tensors: bool = False, hashes: bool = False, limits: Limits | None = None) -> Answer:
+def run(
+    name: str, *, tensors: bool = False, hashes: bool = False, tell: Tell | None = None, limits: Limits | None = None
+) -> Answer:
     """Counts as plain integers; with `tensors` a row for each tensor, with `hashes` the SHA-256 of each file."""
     model = load(name, limits)
     counts = count(model)
@@ -21,7 +23,7 @@ def run(name: str, *, tensors: bool = False, hashes: bool = False, limits: Limit
     if tensors:
         result["tensors"] = tensor_rows(model, counts)
     if hashes:
-        result["sha256"] = digests(model.inventory)
+        result["sha256"] = digests(model.inventory, tell)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
     return Answer("show", {"model": name, "tensors": tensors}, result, warnings)
 

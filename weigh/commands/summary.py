@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from weigh.commands.cost import known, obstacle, priced
@@ -9,9 +10,9 @@ from weigh.commands.setting import DEFAULT_ENGINE, Setting, at_context, inputs, 
 from weigh.commands.show import describe
 from weigh.commands.source import load
 from weigh.cost.loading import loaded
-from weigh.cost.memory import fits, memory
+from weigh.cost.memory import fits
 from weigh.cost.params import count
-from weigh.formats.digest import digests
+from weigh.formats.digest import Tell, digests
 from weigh.report.answer import Answer
 from weigh.types import Model, Workload
 
@@ -19,7 +20,7 @@ STORED_AS = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k")
 """Forms whose size the page compares."""
 
 
-def run(name: str, *, on: str = "this", hashes: bool = False, **options: Any) -> Answer:
+def run(name: str, *, on: str = "this", hashes: bool = False, tell: Tell | None = None, **options: Any) -> Answer:
     """The inventory, the cost at three contexts, the storage in other forms. Schema `weigh/summary/1`.
 
     Where the architecture is unknown or its configuration does not suffice, the page says what the file says and
@@ -29,7 +30,7 @@ def run(name: str, *, on: str = "this", hashes: bool = False, **options: Any) ->
     counts = count(model)
     shown = describe(model, counts)
     if hashes:
-        shown["sha256"] = digests(model.inventory)
+        shown["sha256"] = digests(model.inventory, tell)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
     place = locate(on)
     refusal = obstacle(model, place, options.get("engine", DEFAULT_ENGINE))
@@ -41,7 +42,12 @@ def run(name: str, *, on: str = "this", hashes: bool = False, **options: Any) ->
     cost, more = priced(chosen)
     result = {
         "inventory": shown,
-        "machine": {"id": chosen.device.id, "name": chosen.device.name, "limit": chosen.place.limit},
+        "machine": {
+            "id": chosen.device.id,
+            "name": chosen.device.name,
+            "devices": chosen.devices,
+            "limit": chosen.place.limit,
+        },
         "cost": cost,
         "contexts": [_at(chosen, context) for context in _contexts(chosen)],
         "forms": _forms(model, chosen),
@@ -61,7 +67,7 @@ def _contexts(chosen: Setting) -> list[int]:
 
 def _at(chosen: Setting, context: int) -> dict[str, Any]:
     there = at_context(chosen, context)
-    needed = memory(there.job, there.engine)
+    needed = there.needed()
     return {
         "context": context,
         "weights": needed.weights,
@@ -75,21 +81,19 @@ def _at(chosen: Setting, context: int) -> dict[str, Any]:
 
 def _forms(model: Model, chosen: Setting) -> list[dict[str, Any]]:
     """Bytes of the weights in other forms, and whether each would fit here."""
-    from dataclasses import replace
-
     rows = []
     for form in STORED_AS:
         held = loaded(model, form, chosen.engine)
         job = replace(chosen.job, tensors=held.tensors, file=False)
         size = sum(tensor.nbytes for tensor in held.tensors)
-        needed = memory(job, chosen.engine)
+        needed = chosen.needed(job)
         rows.append(
             {
                 "weights": form,
                 "bytes": size,
                 "total": needed.total,
                 "fits": fits(needed.total, chosen.place.capacity),
-                "kept_wider": len(held.reasons),
+                "kept_wider": len(held.kept_wider),
             }
         )
     return rows

@@ -33,25 +33,39 @@ def generates(model: Model) -> bool:
     return any(parts.remembers(part) is not None for part in model.parts)
 
 
+def prompt_pass(model: Model, workload: Workload) -> Pass:
+    """The pass over the prompts: what generates needs the head at the last position, an encoder at every one."""
+    outputs = 1 if generates(model) else workload.prompt
+    return Pass(tokens=workload.prompt, batch=workload.batch, outputs=outputs)
+
+
 def compute(model: Model, workload: Workload) -> dict[str, Figure | None]:
     """prefill_flops of all prompts, decode_flops_per_token and backward_flops, exact.
 
-    prefill: `prompt` tokens of each of `batch` sequences, the head on the last position. decode: one token of
+    prefill: `prompt` tokens of each of `batch` sequences, as `prompt_pass` has it. decode: one token of
     one sequence, the mean over the `output` tokens that follow the prompt. backward: that of a training step over
     the same prompts with the head on every position. A model that generates nothing has no decode.
     """
-    prompt = Pass(tokens=workload.prompt, batch=workload.batch)
+    prompt = prompt_pass(model, workload)
     trained = Pass(tokens=workload.prompt, batch=workload.batch, outputs=workload.prompt)
     inputs = {"prompt": workload.prompt, "batch": workload.batch}
     figures: dict[str, Figure | None] = {
-        "prefill_flops": _exact(forward_flops(model, prompt), "sum over parts, head on the last position", inputs),
-        "backward_flops": _exact(backward_flops(model, trained), "two products for each of the forward", inputs),
+        "prefill_flops": _exact(
+            forward_flops(model, prompt),
+            "sum over the parts, each kind as given; the head on `outputs` positions of each sequence",
+            {**inputs, "outputs": prompt.outputs, **by_kind(model, prompt)},
+        ),
+        "backward_flops": _exact(
+            backward_flops(model, trained),
+            "2 x forward, with the head on every position, less the gradient of an image that comes in",
+            {**inputs, "outputs": trained.outputs, "forward": forward_flops(model, trained)},
+        ),
         "decode_flops_per_token": None,
     }
     if generates(model):
-        mean = decode_flops(model, workload)
-        inputs = {"past": workload.prompt, "output": workload.output}
-        figures["decode_flops_per_token"] = _exact(mean, "mean over the output tokens", inputs)
+        inputs = {"past": workload.prompt, "output": workload.output, **by_kind(model, _generated(workload))}
+        formula = "sum over the parts, each kind as given for all output tokens, / output"
+        figures["decode_flops_per_token"] = _exact(decode_flops(model, workload), formula, inputs)
     return figures
 
 
@@ -61,8 +75,11 @@ def decode_flops(model: Model, workload: Workload) -> float:
     A forward pass over `output` tokens after `prompt` ones attends exactly the pairs that as many single steps
     do, so one such pass with the head on every position is their sum.
     """
-    whole = Pass(tokens=workload.output, past=workload.prompt, outputs=workload.output)
-    return forward_flops(model, whole) / workload.output
+    return forward_flops(model, _generated(workload)) / workload.output
+
+
+def _generated(workload: Workload) -> Pass:
+    return Pass(tokens=workload.output, past=workload.prompt, outputs=workload.output)
 
 
 def _exact(value: float, formula: str, inputs: Mapping[str, int]) -> Figure:

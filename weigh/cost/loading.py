@@ -24,8 +24,8 @@ class Loaded:
     """They are those of a file that exists."""
     weights: str
     """What was asked for: `as stored`, a codec or a recipe."""
-    reasons: dict[str, str]
-    """Matrices in another codec than most of the model, and why the recipe has them so."""
+    kept_wider: dict[str, str]
+    """Matrices that the recipe keeps in a wider codec than its narrowest ones: name to codec and reason."""
     foreign: str = ""
     """The engine whose recipe it is, where that is not the one that was asked for."""
 
@@ -51,7 +51,7 @@ def loaded(model: Model, weights: str | None, engine: Engine) -> Loaded:
     foreign = "" if recipe.engine in ("any", engine.id) else recipe.engine
     reasons = {name: f"{allotment.codec}: {allotment.reason}" for name, allotment in plan.tensors.items()}
     asked = f"as configured ({_main_codec(model)})" if weights is None else weights
-    return Loaded(holdings, False, asked, _unusual(holdings, reasons), foreign)
+    return Loaded(holdings, False, asked, _kept_wider(holdings, reasons), foreign)
 
 
 def _recipe(name: str, engine: Engine) -> Recipe:
@@ -90,15 +90,16 @@ def _promised(model: Model, family: Family, names: set[str]) -> dict[str, Promis
     return max(tables, key=lambda table: sum(bare(family, name) in table for name in names))
 
 
-def _unusual(holdings: tuple[Holding, ...], reasons: dict[str, str]) -> dict[str, str]:
-    """Vectors stay as they are in every recipe: only matrices in another codec than most are worth telling."""
-    values: dict[str, int] = {}
-    for holding in holdings:
-        codec = holding.tensor.codec
-        values[codec] = values.get(codec, 0) + (holding.tensor.parameters or 0)
-    main = max(values, key=lambda codec: values[codec])
+def _kept_wider(holdings: tuple[Holding, ...], reasons: dict[str, str]) -> dict[str, str]:
+    """Vectors stay as they are in every recipe: only matrices are worth telling."""
+    matrices = [holding.tensor for holding in holdings if len(holding.tensor.shape) > 1 and holding.tensor.parameters]
+    if not matrices:
+        return {}
+    bits = {tensor.name: 8 * tensor.nbytes / (tensor.parameters or 1) for tensor in matrices}
+    narrowest = min(matrices, key=lambda tensor: bits[tensor.name])
     return {
-        holding.tensor.name: reasons[holding.tensor.name]
-        for holding in holdings
-        if holding.tensor.codec != main and len(holding.tensor.shape) > 1
+        tensor.name: reasons[tensor.name]
+        for tensor in matrices
+        # Two tensors of one codec differ a little where scales do not divide evenly.
+        if tensor.codec != narrowest.codec and bits[tensor.name] > bits[narrowest.name]
     }

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from weigh import parts
 from weigh.families import FAMILIES
 from weigh.families.names import stored
-from weigh.families.roles import is_buffer, layer_of, role_of
+from weigh.families.roles import layer_of, role_of
 from weigh.types import Family, Limits, Model, Part, Role, Slot, Tensor, WeighError
 
 
@@ -269,11 +269,6 @@ def _is_buffer(promise: Promise) -> bool:
 
 def _shown(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "a single value"
-
-
-def known_buffer(name: str) -> bool:
-    """Whether checkpoints are known to carry a tensor of this name along without training it."""
-    return is_buffer(name)
 
 
 def differences(found: Audit) -> Mapping[str, tuple[str, ...]]:

@@ -46,13 +46,6 @@ class Config:
         """Whether the key is there and null: some classes take that for something else than a key left out."""
         return key in self.values and self.values[key] is None
 
-    def number(self, *keys: str, default: Any = _REQUIRED) -> float:
-        """A whole or decimal number."""
-        key, value = self._find(keys, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self._error("CONFIG-TYPE", key, "a number", value)
-        return float(value)
-
     def switch(self, *keys: str, default: bool) -> bool:
         """True or false."""
         key, value = self._find(keys, default)

@@ -59,8 +59,3 @@ def _role(name: str) -> Role:
     if _ANY.search(name) is None:
         return "unknown"
     return next(role for role, pattern in _SEARCHES if pattern.search(name))
-
-
-def is_buffer(name: str) -> bool:
-    """Whether the name is that of a buffer that checkpoints are known to carry along."""
-    return role_of(name) == "buffer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,17 +11,25 @@ from weigh.types import Inventory
 
 CHUNK = 4 * 2**20
 
+Tell = Callable[[int, int], None]
+"""Called with (bytes done, bytes in all) now and then."""
 
-def digests(inventory: Inventory) -> dict[str, str]:
+
+def digests(inventory: Inventory, tell: Tell | None = None) -> dict[str, str]:
     """Hexadecimal SHA-256 of each file by its name; empty for a catalogue entry. Reads every byte once.
 
     Errors: those of `files.opened`.
     """
     found = {}
+    done, total = 0, sum(size for _, size in inventory.files)
     for name, _ in inventory.files:
         with files.opened(Path(inventory.folder), name) as file:
             digest = sha256()
             for offset in range(0, file.size, CHUNK):
-                digest.update(files.read_at(file, offset, min(CHUNK, file.size - offset)))
+                chunk = files.read_at(file, offset, min(CHUNK, file.size - offset))
+                digest.update(chunk)
+                done += len(chunk)
+                if tell is not None:
+                    tell(done, total)
             found[name] = digest.hexdigest()
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 from weigh.report.answer import Answer
 from weigh.report.text import Column, Page, number
-from weigh.report.units import LEGEND, in_unit, shown, size
+from weigh.report.units import LEGEND, binary_size, in_unit, shown, size
 from weigh.types import Figure
 
 VERDICTS = {"yes": "fits", "no": "does not fit", "uncertain": "may or may not fit"}
@@ -23,7 +23,7 @@ def page(answer: Answer, *, why: bool) -> Page:
         out.say("Warnings", *answer.warnings, style="warning")
         return out
     out.say(
-        f"{given['model']} on {given['on']}{'' if given['devices'] == 1 else ' x ' + str(given['devices'])}",
+        f"{given['model']} on {place(given)}",
         f"{given['engine']}, weights {given['weights']}, KV cache {given['kv']}, context {given['context']:,}, "
         f"batch {given['batch']}, {given['prompt']:,} tokens in, {given['output']:,} out",
     )
@@ -36,6 +36,12 @@ def page(answer: Answer, *, why: bool) -> Page:
     out.say("Warnings", *answer.warnings, style="warning")
     out.say("", LEGEND)
     return out
+
+
+def place(given: Mapping[str, Any]) -> str:
+    """The device of the inputs in words, with its number."""
+    name = "this machine" if given["on"] == "this" else given["on"]
+    return name if given["devices"] == 1 else f"{name} x {given['devices']}"
 
 
 def add_memory(out: Page, result: Mapping[str, Any]) -> None:
@@ -61,12 +67,21 @@ def add_memory(out: Page, result: Mapping[str, Any]) -> None:
 def add_verdict(out: Page, result: Mapping[str, Any]) -> None:
     """Whether it fits, up to which context, and what would help."""
     capacity = result["capacity"]
-    limit = f"{size(capacity)} ({result['limit']})" if capacity is not None else result["limit"]
-    lines = [f"{VERDICTS[result['fits']]}: limit {limit}"]
+    limit = result["limit"]
+    if capacity is not None:
+        limit = f"{size(capacity)} = {binary_size(capacity)} ({limit})"
+    lines = [f"{VERDICTS[result['fits']]}: limit {limit}", result["advice"]]
     if result["max_context"] is not None:
-        lines.append(f"longest context that fits, in tokens: {shown(result['max_context'])}")
-    lines.append(result["advice"])
+        lines.append(f"longest context that fits: {_longest(result['max_context'])}")
     out.say("Does it fit?", *lines)
+
+
+def _longest(figure: Figure) -> str:
+    if figure.high == 0:
+        return "none, not even one token"
+    if figure.low == figure.why.inputs["trained"]:
+        return f"{figure.value:,.0f} tokens, all that it was trained for"
+    return f"{shown(figure)}, in tokens"
 
 
 def add_speed(out: Page, result: Mapping[str, Any]) -> None:
@@ -92,12 +107,12 @@ def add_speed(out: Page, result: Mapping[str, Any]) -> None:
 
 
 def add_kept(out: Page, result: Mapping[str, Any]) -> None:
-    """What the recipe did not put into its own codec, folded by reason."""
+    """What the recipe keeps wider than its narrowest matrices, folded by codec and reason."""
     folded: dict[str, int] = {}
     for reason in result["kept_wider"].values():
         folded[reason] = folded.get(reason, 0) + 1
     out.add(
-        "Kept in another codec than the recipe's name says",
+        "Kept in a wider codec than the rest",
         [number("tensors"), "codec and reason"],
         [(str(count), reason) for reason, count in folded.items()],
     )

@@ -1,4 +1,4 @@
-"""Numbers as people read them, to three significant digits. kB, MB, GB are powers of ten; KiB, MiB, GiB powers of two."""
+"""Numbers as people read them, to three significant digits. kB, MB, GB: powers of ten; KiB, MiB, GiB: of two."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ MARKS: dict[Basis, str] = {"counted": "=", "measured": "m", "derived": "~", "ass
 """The mark behind a number: counted exactly, measured, derived by a formula, assumed."""
 
 LEGEND = "= counted   m measured   ~ derived (90 % interval)   ? assumed"
+LEGEND_ZH = "= 计数   m 实测   ~ 推导（90 % 区间）   ? 假设"
 
 
 def size(count: float) -> str:

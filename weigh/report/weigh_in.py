@@ -58,8 +58,9 @@ def _identity(out: Page, result: Mapping[str, Any]) -> None:
 def _memory(out: Page, answer: Answer) -> None:
     given = answer.inputs
     machine = answer.result["machine"]
+    times = "" if machine["devices"] == 1 else f" x {machine['devices']}"
     out.add(
-        f"Memory on {machine['name']} with {given['engine']}, KV cache {given['kv']}",
+        f"Memory on {machine['name']}{times} with {given['engine']}, KV cache {given['kv']}",
         [
             number("context"),
             number("weights"),
@@ -67,7 +68,7 @@ def _memory(out: Page, answer: Answer) -> None:
             number("compute"),
             number("overhead"),
             number("total"),
-            word(""),
+            word("fits"),
         ],
         [
             (
@@ -77,7 +78,7 @@ def _memory(out: Page, answer: Answer) -> None:
                 brief(row["activations"]),
                 brief(row["overhead"]),
                 shown(row["total"]),
-                bill.VERDICTS[row["fits"]],
+                row["fits"],
             )
             for row in answer.result["contexts"]
         ],
@@ -88,14 +89,21 @@ def _forms(out: Page, result: Mapping[str, Any]) -> None:
     stored = result["inventory"]["bytes"]
     out.add(
         "The same model in other forms",
-        [word("weights"), number("size"), number("of this"), number("memory in all"), word(""), number("kept wider")],
+        [
+            word("weights"),
+            number("size"),
+            number("vs now"),
+            number("memory in all"),
+            word("fits"),
+            number("kept wider"),
+        ],
         [
             (
                 row["weights"],
                 f"{size(row['bytes'])} =",
                 f"{100 * row['bytes'] / stored:.0f} %" if stored else "-",
                 shown(row["total"]),
-                bill.VERDICTS[row["fits"]],
+                row["fits"],
                 str(row["kept_wider"]),
             )
             for row in result["forms"]

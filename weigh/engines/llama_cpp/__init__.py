@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from weigh import parts
+from weigh.codecs import by_id
 from weigh.engines.llama_cpp.buffers import (
     Settings,
     compute_buffer_bytes,
@@ -168,25 +169,37 @@ def weights(job: Job) -> Mapping[str, Figure]:
         }
     table = next((tensor.nbytes for tensor in job.tensors if tensor.name == "token_embd.weight"), 0)
     tied = not any(tensor.name == "output.weight" for tensor in job.tensors)
-    offloaded = sum(tensor.nbytes for tensor in job.tensors) - (0 if tied else table)
-    return {"offloaded": counted(offloaded, "B", "all tensors but the token table, which the host keeps", SOURCE)}
+    held = sum(tensor.nbytes for tensor in job.tensors)
+    if tied:
+        how = "all tensors, the token table too: the head is tied to it"
+        return {"offloaded": counted(held, "B", how, SOURCE, tensors=len(job.tensors))}
+    how = "all_tensors - token_table, which the host keeps"
+    return {"offloaded": counted(held - table, "B", how, SOURCE, all_tensors=held, token_table=table)}
 
 
 def state(job: Job) -> Figure:
     """The KV cache of all sequences, allocated whole at the start."""
     kept = states(job.model)
     how = settings(job)
-    size = state_bytes(kept, how)
+    windows = {entry.window for entry in kept if entry.window is not None}
+    codec = by_id(how.key_codec)
     return counted(
-        size,
+        state_bytes(kept, how),
         "B",
-        "sum over layers of kv_heads x (key + value size) x cells x sequences, in the cache's codec",
+        "sum over layers of kv_heads x (key + value width) x cells (window_cells where windowed) x sequences "
+        "x block_bytes / block",
         SOURCE,
         layers=len(kept),
-        cells=how.cells,
         windowed_layers=sum(entry.window is not None for entry in kept),
+        kv_heads=sorted({entry.heads for entry in kept}),
+        key_width=sorted({entry.key_width for entry in kept}),
+        value_width=sorted({entry.value_width for entry in kept}),
+        cells=how.cells,
+        **({"window_cells": [how.window_cells(window) for window in sorted(windows)]} if windows else {}),
         sequences=how.sequences,
-        codec=how.key_codec,
+        codec=codec.id,
+        block=codec.block,
+        block_bytes=codec.block_bytes,
     )
 
 
