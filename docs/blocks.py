@@ -323,7 +323,7 @@ def formulas(*rooms: str) -> str:
     """Each public function of the rooms whose docstring holds a formula: its name, the docstring, its file."""
     out = []
     for room in rooms:
-        for path in sorted((ROOT / room).glob("*.py")):
+        for path in sorted((ROOT / room).rglob("*.py")):
             entries = [_formula(function) for function in _functions(path) if _holds_formula(function)]
             if entries:
                 out.append(f"## {_link(path.relative_to(ROOT).as_posix())}\n\n" + "\n".join(entries))

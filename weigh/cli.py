@@ -118,8 +118,15 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
         click.option("--engine", default="llama.cpp", show_default=True, help="Runtime."),
         click.option("--context", type=click.IntRange(1), help="Tokens a sequence that room is made for."),
         click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Sequences at once."),
-        click.option("--prompt", type=click.IntRange(1), help="Tokens in.  [default: 512, or what the model takes]"),
-        click.option("--output", type=click.IntRange(1), help="Tokens out.  [default: 128, or what the model takes]"),
+        click.option(
+            "--prompt", type=click.IntRange(1), default=None, help="Tokens in.  [default: 512, or what the model takes]"
+        ),
+        click.option(
+            "--output",
+            type=click.IntRange(1),
+            default=None,
+            help="Tokens out.  [default: 128, or what the model takes]",
+        ),
         click.option("--weights", metavar="CODEC|RECIPE", help="As if stored so; by default as it is."),
         click.option("--kv", default="f16", show_default=True, metavar="CODEC", help="Codec of the KV cache."),
         click.option("--why", is_flag=True, help="Print how each number came about."),

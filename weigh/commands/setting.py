@@ -98,9 +98,9 @@ def _tokens(
     trained: int, context: int | None, prompt: int | None, output: int | None, *, generating: bool
 ) -> tuple[int, int, int]:
     """Tokens in, tokens out, and tokens that room is made for. What is given stands; the rest goes by `trained`."""
-    # Four to one, as 512 to 128 are.
-    coming_out = min(OUTPUT, max(1, trained // 5)) if output is None else output
-    # An encoder gives no tokens out, and so may be filled to the brim.
+    # Four to one, as 512 to 128 are. An encoder gives no tokens out, and so may be filled to the brim.
+    least_out = min(OUTPUT, max(1, trained // 5)) if generating else 0
+    coming_out = least_out if output is None else output
     kept_free = coming_out if generating else 0
     going_in = min(PROMPT, max(1, trained - kept_free)) if prompt is None else prompt
     least = going_in + kept_free

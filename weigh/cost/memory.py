@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 from weigh.types import Engine, Figure, Fits, Job, Why, total
 
@@ -75,6 +76,7 @@ def longest_context(
         return None
     limit = trained or LONGEST
 
+    @cache
     def needed(context: int) -> Figure:
         return memory(replace(job, workload=replace(job.workload, context=context)), engine, devices).total
 
