@@ -71,7 +71,8 @@ def known(model: Model, work: Workload) -> dict[str, Any]:
     if "vocabulary" not in model.dimensions:
         # What such a model takes in is an image, and nobody asks for the cost of 512 of them.
         work = replace(work, prompt=1)
-    size = counted(counts.bytes, "B", "bytes of all tensors", tensors=len(model.inventory.tensors))
+    tensors = sum(group["tensors"] for group in counts.codecs.values())
+    size = counted(counts.bytes, "B", "bytes of all tensors", tensors=tensors)
     understood = model.refusal is None
     return {
         "memory": {"weights": size, "state": None, "activations": None, "overhead": None, "total": None},

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 10_000
 HTML_WIDTH = 120
 BAR = 24
+GAP = 2
+"""Characters between two columns of a table."""
 FOLDED = 16
 """Characters that a column of text keeps however narrow the terminal."""
 
@@ -159,7 +161,7 @@ def _print_table(section: Section, out: Console) -> None:
     for position, column in enumerate(section.columns):
         longest = max(cell_len(text) for text in (column.title, *(row[position] for row in rows)))
         least = min(longest, FOLDED) if column.kind == "text" else longest
-        needed += least + (_GAP if position else 0)
+        needed += least + (GAP if position else 0)
         right = "right" if column.kind == "number" else "left"
         table.add_column(
             column.title,
@@ -175,10 +177,6 @@ def _print_table(section: Section, out: Console) -> None:
     out.width = max(width, needed)
     out.print(table)
     out.width = width
-
-
-_GAP = 2
-"""Characters between two columns of a table."""
 
 
 def _cell(column: Column, value: str | float | None) -> str:
