@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from weigh.commands import advice as room
 from weigh.commands import cost
 from weigh.commands.advice import CHANGES, Change, advice
 from weigh.commands.setting import Setting, locate, setting
@@ -69,6 +71,26 @@ def test_weights_that_would_not_get_smaller_are_not_advised() -> None:
     assert not {"q8_0", "q6_k", "q5_k_m", "q4_k_m"} & {
         value for name, value in WORDS.findall(words) if name == "weights"
     }
+
+
+def test_what_would_only_perhaps_fit_is_not_advised() -> None:
+    one = chosen("llama-3.1-8b", "rtx-4090")
+    eight_bits = chosen("llama-3.1-8b", "rtx-4090", weights="q8_0").needed().total
+    assert eight_bits.low < eight_bits.value < eight_bits.high
+    tight = replace(one, place=replace(one.place, capacity=eight_bits.value))
+    assert "with --weights q6_k it" in advice(tight, tight.needed(), "no")
+    roomy = replace(one, place=replace(one.place, capacity=eight_bits.high))
+    assert "with --weights q8_0 it" in advice(roomy, roomy.needed(), "no")
+
+
+def test_every_change_that_is_tried_makes_the_weights_the_cache_or_the_context_smaller() -> None:
+    one = chosen("llama-3.1-8b", "4GB", weights="q4_k_m", kv="q8_0")
+    held = sum(tensor.nbytes for tensor in one.job.tensors)
+    tried = list(room._tried(one))
+    assert [words for _, words in tried if "--kv" in words] == []
+    for job, words in tried:
+        assert ("--weights" in words) == (sum(tensor.nbytes for tensor in job.tensors) < held)
+    assert {words.split()[1] for _, words in tried if words.startswith("--weights")} == {"q3_k_m", "q2_k"}
 
 
 def test_what_keeps_no_cache_is_not_told_to_quantize_it() -> None:

@@ -94,6 +94,16 @@ def test_where_most_of_the_mix_falls_back_the_fallback_is_what_is_wider() -> Non
     assert 0 < len(narrow) < len(matrices) / 2
 
 
+def test_scales_that_do_not_divide_evenly_make_no_wider_codec() -> None:
+    held = form("llama-3.1-8b", "gptq_int4")
+    codecs = {tensor.name: tensor.codec for tensor in held.tensors}
+    grouped = {name for name, codec in codecs.items() if codec not in ("f16", "bf16", "f32")}
+    bits = {8 * tensor.nbytes / (tensor.parameters or 1) for tensor in held.tensors if tensor.name in grouped}
+    assert len(bits) > 1
+    assert grouped
+    assert not grouped & set(held.kept_wider)
+
+
 @pytest.mark.parametrize("weights", ["f32", "q8_0"])
 def test_one_codec_for_every_matrix_keeps_nothing_wider(weights: str) -> None:
     assert form("llama-3.1-8b", weights).kept_wider == {}
