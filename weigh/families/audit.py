@@ -15,7 +15,7 @@ from typing import NamedTuple
 from weigh import parts
 from weigh.families import FAMILIES
 from weigh.families.names import stored
-from weigh.families.roles import layer_of, role_of
+from weigh.families.roles import role_and_layer
 from weigh.types import Family, Limits, Model, Part, Role, Slot, Tensor, WeighError
 
 
@@ -222,9 +222,8 @@ def _share(
 
 
 def _by_name(tensor: Tensor) -> Share:
-    role = role_of(tensor.name)
+    role, layer = role_and_layer(tensor.name)
     count = tensor.parameters
-    layer = layer_of(tensor.name)
     entrance = layer is None and role in ("embedding", "position")
     return Share(role, layer, count, count, tensor.nbytes, False, role == "embedding", entrance)
 

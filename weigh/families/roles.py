@@ -42,20 +42,25 @@ _NUMBERS = re.compile(r"(?<![^._/])\d+(?![^._/])")
 """A number between two separators: that of a layer or an expert, unlike those of `fc1` and `w2`."""
 
 
-def layer_of(name: str) -> int | None:
-    """Number of the layer in a tensor's name, if it tells one."""
-    found = _LAYER.search(name)
-    return int(found.group(1)) if found and len(found.group(1)) < 10 else None
-
-
 def role_of(name: str) -> Role:
     """Role by the first pattern, in the order above, that occurs in the name; `unknown` where none does."""
-    return _role(_NUMBERS.sub("0", name))
+    return role_and_layer(name)[0]
+
+
+def role_and_layer(name: str) -> tuple[Role, int | None]:
+    """Both at once: a header may hold a million names, and those of one kind differ in the layer's number alone."""
+    found = _LAYER.search(name)
+    if found is None:
+        return _role(name, ""), None
+    begin, end = found.span(1)
+    layer = int(name[begin:end]) if end - begin < 10 else None
+    return _role(name[:begin], name[end:]), layer
 
 
 @lru_cache(maxsize=65536)
-def _role(name: str) -> Role:
-    """Names that differ in numbers only are looked at once."""
+def _role(before: str, behind: str) -> Role:
+    """Role by the parts of the name on both sides of the layer's number."""
+    name = _NUMBERS.sub("0", f"{before}0{behind}" if behind else before)
     if _ANY.search(name) is None:
         return "unknown"
     return next(role for role, pattern in _SEARCHES if pattern.search(name))
