@@ -9,7 +9,7 @@ from weigh.commands.advice import advice
 from weigh.commands.setting import DEFAULT_ENGINE, Place, Setting, inputs, locate, setting
 from weigh.commands.source import load
 from weigh.cost.compute import compute
-from weigh.cost.latency import START_S, Latency, latency
+from weigh.cost.latency import Latency, is_short, latency, starts_s
 from weigh.cost.memory import fits
 from weigh.cost.money import joules_per_token, usd_per_million_tokens
 from weigh.cost.params import configured_codec, count
@@ -153,11 +153,10 @@ def _told(chosen: Setting, speed: Latency) -> list[str]:
         told.append(
             f"the layers lie one behind the other on the {chosen.devices} devices, so one token takes as long as on one"
         )
-    starts = START_S * chosen.model.dimensions.get("layers", 0)
-    if speed.tpot is not None and device.peak and device.kind != "host" and speed.tpot.value < 2 * starts:
+    if speed.tpot is not None and is_short(chosen.job, speed.tpot):
         told.append(
             f"a token in {duration(speed.tpot.value)} leaves out the start of kernels, "
-            f"about {duration(starts)} here: expect it to be slower"
+            f"about {duration(starts_s(chosen.job))} here: expect the slow end of the interval"
         )
     if device.kind == "size":
         told.append("a size says nothing of speed: name a device, such as `--on rtx-4090`, for times")
