@@ -40,6 +40,7 @@ _ANY = re.compile("|".join(f"(?P<r{i}>{pattern})" for i, (_, pattern) in enumera
 _SEARCHES = tuple((role, re.compile(pattern)) for role, pattern in _PATTERNS)
 _NUMBERS = re.compile(r"(?<![^._/])\d+(?![^._/])")
 """A number between two separators: that of a layer or an expert, unlike those of `fc1` and `w2`."""
+_DIGITS = re.compile(r"\d+")
 
 
 def role_of(name: str) -> Role:
@@ -61,6 +62,12 @@ def role_and_layer(name: str) -> tuple[Role, int | None]:
 def _role(before: str, behind: str) -> Role:
     """Role by the parts of the name on both sides of the layer's number."""
     name = _NUMBERS.sub("0", f"{before}0{behind}" if behind else before)
-    if _ANY.search(name) is None:
+    if not _tells(_DIGITS.sub("#", name)) or _ANY.search(name) is None:
         return "unknown"
     return next(role for role, pattern in _SEARCHES if pattern.search(name))
+
+
+@lru_cache(maxsize=65536)
+def _tells(skeleton: str) -> bool:
+    """Whether a name could match with some digit for each number: names that only count up are looked at once."""
+    return any(_ANY.search(skeleton.replace("#", digit)) for digit in "0123456789")
