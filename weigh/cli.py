@@ -163,12 +163,21 @@ def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any
 )
 @click.argument("model")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
+@click.option("--unsafe-report", "unsafe", is_flag=True, help="List what a PyTorch checkpoint would import.")
 @HASHES
 @output_options(rows=True)
-def show(model: str, tensors: bool, hashes: bool, json: bool, csv: bool, html: str | None) -> None:
+def show(model: str, tensors: bool, unsafe: bool, hashes: bool, json: bool, csv: bool, html: str | None) -> None:
     """The inventory of MODEL by role, layer, codec and tensor."""
     from weigh.commands import show as command
     from weigh.report.progress import Meter
+
+    if unsafe:
+        from weigh.report import inventory
+
+        told = command.run_imports(model)
+        page_of = inventory.imports_page
+        emit(told, lambda: page_of(told.result, told.warnings), json=json, html=html, csv=csv, rows="imports")
+        return
 
     answer = command.run(model, tensors=tensors or csv, hashes=hashes, tell=Meter("hashing"))
 

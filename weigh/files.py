@@ -44,6 +44,8 @@ class OpenFile:
     """Relative to the model's folder: what Pieces call the file."""
     size: int
     descriptor: int
+    links: int = 1
+    """Names that the file has; more than one means that it is also a file elsewhere."""
 
 
 # ------------------------------------------------------------------------------------------------- finding
@@ -157,7 +159,7 @@ def opened(folder: Path, name: str) -> Iterator[OpenFile]:
     try:
         before = os.fstat(descriptor)
         _require_regular(before, path)
-        file = OpenFile(path, name, before.st_size, descriptor)
+        file = OpenFile(path, name, before.st_size, descriptor, before.st_nlink)
         _refuse_pointer(file)
         yield file
         after = os.fstat(descriptor)

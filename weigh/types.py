@@ -77,6 +77,7 @@ class Limits:
     rank: int = 64
     layers: int = 10_000
     files: int = 10_000
+    opcodes: int = 10_000_000
     seconds: float = 60.0
 
 
@@ -105,6 +106,8 @@ class Tensor:
     codec: str
     """Id of a Codec, or `unknown:<what the file says>`: then the bytes are known and the count is not."""
     pieces: tuple[Piece, ...]
+    buffer: bool = False
+    """The file itself tells that this is no parameter: a constant of a graph, a running statistic."""
 
     @property
     def nbytes(self) -> int:

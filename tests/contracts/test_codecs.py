@@ -77,6 +77,16 @@ def plain_f4(raw: np.ndarray) -> np.ndarray:
     return np.array(halves, dtype=np.uint8).view(ml_dtypes.float4_e2m1fn).astype(np.float32)
 
 
+def plain_small(bits: int, signed: bool) -> Decoder:
+    top = 2 ** (bits - 1) if signed else 2**bits
+
+    def decode(raw: np.ndarray) -> np.ndarray:
+        codes = [byte >> shift & (2**bits - 1) for byte in raw.tolist() for shift in range(0, 8, bits)]
+        return np.array([code - 2**bits if code >= top else code for code in codes], dtype=np.float32)
+
+    return decode
+
+
 def plain_bool(raw: np.ndarray) -> np.ndarray:
     return np.array([1 if byte else 0 for byte in raw.tolist()], dtype=np.float32)
 
@@ -109,6 +119,10 @@ def references() -> dict[str, list[Decoder]]:
     """Every decoder by codec id that somebody else wrote, or that this file writes out value by value."""
     found: dict[str, list[Decoder]] = {
         "f4": [plain_f4],
+        "i4": [plain_small(4, True)],
+        "u4": [plain_small(4, False)],
+        "i2": [plain_small(2, True)],
+        "u2": [plain_small(2, False)],
         "bool": [plain_bool],
         "q1_0": [plain_q1_0],
         "q2_0": [plain_q2_0],

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.contracts import draw_applied, draw_latent, draw_recurrent
 from weigh import parts
-from weigh.parts import KINDS, Attention, Conv, Embedding, Linear, Mlp, Moe, Norm
+from weigh.parts import KINDS, Applied, Attention, Conv, CrossAttention, Embedding, Linear, Mlp, Moe, Norm
 from weigh.parts.attention import attended
 from weigh.types import ROLES, PartKind, Pass, Slot
 
@@ -24,16 +25,29 @@ flag = st.booleans()
 def _moes(draw: st.DrawFn) -> Moe:
     experts = draw(few)
     return Moe(
-        draw(few), draw(few), experts, draw(st.integers(1, experts)), draw(flag), draw(st.integers(0, 5)), draw(flag)
+        draw(few),
+        draw(few),
+        experts,
+        draw(st.integers(1, experts)),
+        draw(flag),
+        draw(st.integers(0, 5)),
+        draw(flag),
+        router_bias=draw(flag),
+        expert_bias=draw(flag),
+        shared_bias=draw(flag),
+        correction=draw(st.sampled_from(["", "buffer", "frozen"])),
+        hashed_tokens=draw(st.integers(0, 5)),
+        latent=draw(st.integers(0, 5)),
+        latent_bias=draw(flag),
     )
 
 
 @st.composite
 def _convs(draw: st.DrawFn) -> Conv:
     groups = draw(st.integers(1, 3))
-    return Conv(
-        groups * draw(few), groups * draw(few), draw(st.integers(1, 3)), draw(few), groups, draw(flag), draw(flag)
-    )
+    extent = draw(st.lists(few, max_size=3).map(tuple))
+    kernel = draw(st.integers(1, 3))
+    return Conv(groups * draw(few), groups * draw(few), kernel, draw(few), groups, draw(flag), draw(flag), extent)
 
 
 @st.composite
@@ -50,8 +64,14 @@ def _attentions(draw: st.DrawFn) -> Attention:
         q_norm=draw(st.integers(0, 3)),
         k_norm=draw(st.integers(0, 3)),
         qk_norm_bias=draw(flag),
+        qk_norm_apart=draw(flag),
         window=draw(st.none() | st.integers(1, 9)),
-        causal=draw(flag),
+        causal=(causal := draw(flag)),
+        chunked=causal and draw(flag),
+        sinks=draw(flag),
+        shared_with=draw(st.sampled_from(["", "layers.0.attention"])),
+        values_are_keys=draw(flag),
+        gate=draw(flag),
     )
 
 
@@ -65,6 +85,9 @@ DRAWN: dict[str, st.SearchStrategy[Any]] = {
     "mlp": st.builds(Mlp, few, few, flag, flag, flag),
     "moe": _moes(),
     "conv": _convs(),
+    **draw_applied.DRAWN,
+    **draw_latent.DRAWN,
+    **draw_recurrent.DRAWN,
 }
 
 passes = st.builds(Pass, st.integers(1, 8), st.integers(0, 8), st.integers(1, 3), st.integers(1, 8))
@@ -78,12 +101,17 @@ def pairs(part: Attention, step: Pass) -> int:
         for other in range(step.past + step.tokens):
             behind = other > place
             near = part.window is None or abs(place - other) < part.window
+            if part.chunked and part.window is not None:
+                near = place // part.window == other // part.window
             count += near and not (behind and part.causal)
     return count
 
 
 def _matrices(slots: tuple[Slot, ...]) -> list[Slot]:
-    return [slot for slot in slots if len(slot.shape) > 1]
+    weights = [slot for slot in slots if slot.key.endswith("weight") and len(slot.shape) > 1]
+    return [
+        slot for slot in weights if slot.role not in ("buffer", "norm") and slot.key not in draw_recurrent.ELEMENTWISE
+    ]
 
 
 def _uses(part: Any, step: Pass) -> int:
@@ -95,8 +123,13 @@ def _uses(part: Any, step: Pass) -> int:
 
 def work(kind: PartKind[Any], part: Any, step: Pass) -> int:
     """Multiply-adds of the pass, twice: every matrix at every place where it is applied, and the pairs that attend."""
-    if kind.id in ("embedding", "norm"):
+    if kind.id in ("embedding", "norm", "array"):
         return 0
+    if isinstance(part, Applied):
+        inner = next(other for other in KINDS if other.dimensions is type(part.inner))
+        return sum(work(inner, part.inner, each) for each in draw_applied.seen(part, step))
+    if isinstance(part, CrossAttention):
+        return 2 * draw_applied.crossed(part, step) * step.batch
     multiplied = 0
     for slot in _matrices(kind.slots(part)):
         held = prod(slot.shape)
@@ -106,6 +139,8 @@ def work(kind: PartKind[Any], part: Any, step: Pass) -> int:
         multiplied += held * _uses(part, step)
     if isinstance(part, Attention):
         multiplied += pairs(part, step) * part.heads * (part.key_dim + part.value_dim)
+    multiplied += draw_latent.beside_matrices(part, step)
+    multiplied += draw_recurrent.beside_matrices(part, step)
     return 2 * multiplied * step.batch
 
 
@@ -194,6 +229,15 @@ def test_sequences_of_a_batch_cost_the_same(kind: PartKind[Any], data: st.DataOb
 def test_what_is_remembered_fits_the_dimensions(kind: PartKind[Any], data: st.DataObject) -> None:
     part = data.draw(DRAWN[kind.id])
     state = kind.remembers(part)
+    if kind.id in draw_applied.DRAWN:
+        assert state == draw_applied.remembered(part)
+        return
+    if kind.id in draw_latent.DRAWN:
+        assert state == draw_latent.remembered(part)
+        return
+    if kind.id in draw_recurrent.DRAWN:
+        assert state == draw_recurrent.remembered(part)
+        return
     if not isinstance(part, Attention) or not part.causal:
         assert state is None
         return

@@ -12,11 +12,19 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
+from tests.families import draw_dense, draw_encoders, draw_experts, draw_recurrent
 from weigh.families import BY_MODEL_TYPE
 
 _GENERIC = "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"
+
+MORE = (draw_encoders, draw_dense, draw_experts, draw_recurrent)
+"""Modules that draw for further types: each has CLASSES, SIZES and SWITCHES."""
+
+REMOTE = draw_dense.REMOTE
+"""Types whose classes are not in transformers: nothing to compare with."""
 
 CLASSES: dict[str, tuple[str, str]] = {
     "llama": ("Llama", _GENERIC),
@@ -57,6 +65,10 @@ CLASSES: dict[str, tuple[str, str]] = {
         "Model ForMaskedLM ForSequenceClassification ForQuestionAnswering ForTokenClassification ForMultipleChoice",
     ),
     "resnet": ("ResNet", "Model ForImageClassification Backbone"),
+    **draw_encoders.CLASSES,
+    **draw_dense.CLASSES,
+    **draw_experts.CLASSES,
+    **draw_recurrent.CLASSES,
 }
 """Stem of the class names, and their endings: every class of transformers 5.23 that weigh understands."""
 
@@ -69,6 +81,9 @@ def classes(model_type: str) -> list[str]:
 
 def sizes(model_type: str, rng: random.Random) -> dict[str, Any]:
     """The smallest configuration that says everything: only the sizes that no class may guess, drawn at random."""
+    for more in MORE:
+        if model_type in more.SIZES:
+            return more.SIZES[model_type](rng)
     if model_type == "resnet":
         return {
             "embedding_size": rng.choice([8, 16]),
@@ -122,6 +137,11 @@ _KEYS = {
 
 def switches(model_type: str, rng: random.Random, given: dict[str, Any]) -> dict[str, Any]:
     """Random values for the keys that a configuration of the type may leave out."""
+    for more in MORE:
+        if model_type in more.SWITCHES:
+            chosen = more.SWITCHES[model_type](rng, given)
+            common = {"id2label": {str(i): f"LABEL_{i}" for i in range(rng.randint(2, 5))}}
+            return {"tie_word_embeddings": rng.choice([True, False]), **common, **chosen}
     heads = given.get("num_attention_heads", 32)
     layers = given.get("num_hidden_layers", 2)
     flip = rng.choice
@@ -228,18 +248,25 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+def _class_type(model_type: str) -> str:
+    return draw_experts.STANDS_FOR.get(model_type, model_type)
+
+
 def reference(configuration: dict[str, Any], device: str = "meta") -> Any:
     """The class that the configuration names, with its tied tensors tied; on the meta device without values."""
     import torch
     import transformers
 
-    values = dict(configuration)
+    values = deepcopy(configuration)  # some classes write into the lists that they are given
     name = values.pop("architectures")[0]
     model_type = values.pop("model_type")
+    if name in draw_encoders.DIFFUSERS:
+        with _quiet(), torch.device(device):
+            return draw_encoders.diffusers_reference(name, values)
     # Tokens of the class's default vocabulary lie outside a small one.
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2} if "vocab_size" in values else {}
     with _quiet(), torch.device(device):
-        settings = transformers.CONFIG_MAPPING[model_type](**values, **tokens)
+        settings = transformers.CONFIG_MAPPING[_class_type(model_type)](**values, **tokens)
         settings._attn_implementation = "eager"  # plain products, one by one
         settings._experts_implementation = "eager"
         model = getattr(transformers, name, None)
@@ -258,16 +285,20 @@ def saved(model: Any) -> dict[str, tuple[int, ...]]:
     """
     from transformers.core_model_loading import revert_weight_conversion
 
+    if type(model).__name__ in draw_encoders.DIFFUSERS:
+        return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
     with _quiet():
         tensors = revert_weight_conversion(model, model.state_dict())
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    kind = model.config.model_type
+    return {draw_experts.released(kind, name): tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
 def existing(model_type: str) -> set[str]:
     """Names of the classes that the reference has for a model type."""
     import transformers
 
-    module = transformers.CONFIG_MAPPING[model_type].__module__.replace("configuration", "modeling")
+    module = transformers.CONFIG_MAPPING[_class_type(model_type)].__module__.replace("configuration", "modeling")
     return {name for name in vars(importlib.import_module(module)) if name[0].isupper()}
 
 
@@ -278,5 +309,7 @@ def total(model: Any) -> int:
 
 if __name__ == "__main__":
     for configuration in configurations(seed=1):
+        if configuration["model_type"] in REMOTE:
+            continue
         fact = {"total": total(reference(configuration)), "config": configuration}
         sys.stdout.write(json.dumps(fact, separators=(",", ":")) + "\n")

@@ -102,15 +102,6 @@ def test_a_pointer_in_place_of_a_shard(tmp_path: Path) -> None:
     assert "m-00002-of-00002.safetensors" in refusal.hint
 
 
-def test_the_index_of_a_pytorch_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "m-00001-of-00001.bin").write_bytes(b"PK\x03\x04" + b"\0" * 60)
-    path = tmp_path / "pytorch_model.bin.index.json"
-    path.write_bytes(craft.index({"a": "m-00001-of-00001.bin"}))
-    refusal = _refusal(path)
-    assert refusal.rule == "FORMAT-UNREAD"
-    assert "PyTorch" in refusal.message
-
-
 # -------------------------------------------------------------------------------------------------------- one file
 
 

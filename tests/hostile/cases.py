@@ -189,13 +189,7 @@ JSON = (
 )  # fmt: skip
 
 FOREIGN = (
-    Case("zip.pt", b"PK\x03\x04" + b"\0" * 60, "FORMAT-UNREAD"),
-    Case("zip.safetensors", b"PK\x03\x04" + b"\0" * 60, "FORMAT-UNREAD"),
-    Case("zip.gguf", b"PK\x03\x04" + b"\0" * 60, "FORMAT-UNREAD"),
-    Case("pickle.bin", b"\x80\x02}q\0.", "FORMAT-UNREAD"),
     Case("hdf5.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 60, "FORMAT-UNREAD"),
-    Case("array.npy", b"\x93NUMPY\x01\0", "FORMAT-UNREAD"),
-    Case("graph.onnx", b"\x08\x08\x12\x07pytorch", "FORMAT-UNREAD"),
     Case("page.safetensors", b"<!DOCTYPE html><html>", "FORMAT-UNREAD"),
     Case("old.bin", b"tjgg\x03\0\0\0", "FORMAT-UNREAD"),
     Case("text.bin", b"what is this", "FORMAT-UNKNOWN"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import craft
+from tests.hostile import cases_pytorch, craft
 from tests.hostile.cases import REFUSED
 from weigh import formats
 from weigh.types import Limits, WeighError
@@ -154,7 +154,7 @@ assert "numpy" not in sys.modules
 @linux
 def test_every_hostile_file_is_told_within_400_megabytes(tmp_path: Path) -> None:
     paths = []
-    for case in REFUSED:
+    for case in (*REFUSED, *cases_pytorch.REFUSED):
         paths.append(tmp_path / case.name)
         paths[-1].write_bytes(case.content)
     subprocess.run([sys.executable, "-c", _UNDER_LIMITS, *map(str, paths)], check=True, timeout=60)

@@ -7,21 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile.cases import EXOTIC, REFUSED, Case
+from tests.hostile import cases, cases_onnx, cases_pytorch
+from tests.hostile.cases import Case
 from weigh import formats
 from weigh.types import Limits, WeighError
 
+REFUSED = (*cases.REFUSED, *cases_pytorch.REFUSED, *cases_onnx.REFUSED)
+EXOTIC = (*cases.EXOTIC, *cases_pytorch.EXOTIC, *cases_onnx.EXOTIC)
 SOURCES = (Path(formats.__file__).parent, Path(formats.__file__).parents[1] / "files.py")
+PREFIXES = "FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES|WRITE|PT|PICKLE|ZIP|ONNX|NPY"
 NEEDS_MORE_THAN_A_FILE = {
     "FILE-CHANGED", "FILE-DENIED", "FILE-FOLDER", "FILE-KIND", "FILE-LOOP", "FILE-MISSING", "FILE-NAME", "FILE-RANGE",
     "FILE-READ", "FOLDER-EMPTY", "FOLDER-FILES", "FOLDER-MANY", "FOLDER-NONE", "INDEX-ABSENT", "INDEX-TWICE",
+    "ONNX-HARDLINK",
     "READ-MEMORY", "READ-UNEXPECTED", "VALUES-CODEC", "VALUES-MEMORY", "VALUES-ORDER", "VALUES-PIECES", "VALUES-SIZE",
     "WRITE-DENIED", "WRITE-FAILED", "WRITE-FOLDER", "WRITE-SPACE",
 }  # fmt: skip
 """Rules about several files, the file system, writing, or a tensor's values; tests/formats holds them to it."""
 NEEDS_LIMITS = {
     "GGUF-BUDGET", "GGUF-HEADER", "GGUF-PARTS", "GGUF-STRING", "INDEX-FILES", "INDEX-SIZE", "INDEX-TENSORS",
-    "ST-HEADER", "ST-SHARDS", "ST-TENSORS",
+    "ONNX-BUDGET", "ONNX-FILES", "ONNX-TENSORS", "ONNX-TEXT",
+    "PICKLE-BUDGET", "ST-HEADER", "ST-SHARDS", "ST-TENSORS", "ZIP-ENTRIES", "ZIP-SIZE",
 }  # fmt: skip
 """Rules that pass a limit; test_budgets.py lowers the limit instead of writing a gigabyte."""
 
@@ -56,7 +62,7 @@ def test_every_rule_has_a_file_that_breaks_it() -> None:
     text = "\n".join(
         path.read_text() for source in SOURCES for path in (source.glob("*.py") if source.is_dir() else [source])
     )
-    rules = set(re.findall(r'"((?:FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES|WRITE)-[A-Z-]+)"', text))
+    rules = set(re.findall(rf'"((?:{PREFIXES})-[A-Z0-9-]+)"', text))
     tested = {case.rule for case in REFUSED} | NEEDS_MORE_THAN_A_FILE | NEEDS_LIMITS
     assert rules == tested
 
@@ -70,10 +76,10 @@ def test_an_error_inside_a_large_header_says_where(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_visible_with_its_bytes(tmp_path: Path) -> None:
-    cases = {case.name: case for case in EXOTIC}
-    new = formats.read(_write(tmp_path, cases["new_dtype.safetensors"])).tensors[0]
+    odd = {case.name: case for case in EXOTIC}
+    new = formats.read(_write(tmp_path, odd["new_dtype.safetensors"])).tensors[0]
     assert (new.codec, new.nbytes, new.parameters) == ("unknown:F12_NEW", 5, None)
-    new = formats.read(_write(tmp_path, cases["new_type.gguf"])).tensors[0]
+    new = formats.read(_write(tmp_path, odd["new_type.gguf"])).tensors[0]
     assert (new.codec, new.nbytes, new.parameters) == ("unknown:ggml-250", 32, None)
 
 

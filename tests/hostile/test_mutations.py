@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile import craft
+from tests.hostile import craft, craft_onnx, craft_pytorch
 from tests.hostile.craft import ARRAY, F32, STRING, U32, array, entry, key, named, number, tensor, text
 from weigh import formats
 from weigh.types import Inventory, WeighError
@@ -44,7 +44,31 @@ GGUF = craft.gguf(
     b"\0" * (160 + 96),
 )
 JSON = b'{"model_type": "llama", "hidden_size": 64, "x": [1, 2.5, null, {"y": "\\u00e9\\ud83d\\ude00"}]}'
-SEEDS = {"a.safetensors": SAFETENSORS, "a.gguf": GGUF, "b.gguf": craft.llama(), "c.json": JSON}
+_GRAPH = craft_onnx.graph(nodes=[craft_onnx.constant("k", craft_onnx.tensor(raw=b"\0" * 8))])
+ONNX = craft_onnx.onnx(
+    [
+        craft_onnx.tensor("w", raw=b"\0" * 8),
+        craft_onnx.tensor("i", kind=craft_onnx.INT64, extra=craft_onnx.run(7, b"\1\2")),
+        craft_onnx.tensor("q", (2, 16), craft_onnx.UINT8, raw=b"\0" * 32),
+        craft_onnx.tensor("s", raw=b"\0" * 8),
+    ],
+    [
+        craft_onnx.node("If", ["c"], ["o"], [craft_onnx.branch("then_branch", _GRAPH)]),
+        craft_onnx.node("MatMulNBits", ["o", "q", "s"], ["y"], [craft_onnx.whole("K", 32), craft_onnx.whole("N", 2)]),
+    ],
+)
+TWO = {"a": craft_pytorch.tensor((2, 2), (1, 2)), "model": {"x": craft_pytorch.tensor()}}
+SEEDS = {
+    "a.pt": craft_pytorch.checkpoint(TWO),
+    "a.bin": craft_pytorch.legacy(TWO, {"0": (4, b"x" * 16)}),
+    "a.safetensors": SAFETENSORS,
+    "a.gguf": GGUF,
+    "b.gguf": craft.llama(),
+    "c.json": JSON,
+    "d.onnx": ONNX,
+    "e.npy": craft_onnx.npy(),
+    "f.npz": craft_onnx.npz({"a.npy": craft_onnx.npy()}, packed=True),
+}
 
 INTERESTING = (b"\0", b"\xff", b"\x7f", b"\x80", b'"', b"{", b"[", b"\\", b"9" * 8, b"\xff" * 8, b"\0" * 8)
 

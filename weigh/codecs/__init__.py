@@ -25,6 +25,7 @@ from weigh.codecs import (
     q5_1,
     q8_0,
     q8_1,
+    small_integers,
     ternary,
 )
 from weigh.types import Codec, WeighError
@@ -38,6 +39,7 @@ __all__ = ["CODECS", "REMOVED_GGML", "by_id", "decode", "from_ggml", "from_safet
 CODECS: Final[tuple[Codec, ...]] = (
     *floats.CODECS,
     *integers.CODECS,
+    *small_integers.CODECS,
     *fp8.CODECS,
     *mx.CODECS,
     *nvfp4.CODECS,

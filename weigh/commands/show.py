@@ -8,6 +8,8 @@ from weigh.commands.source import load
 from weigh.cost.params import Counts, count
 from weigh.families import family_of
 from weigh.families.audit import Audit, differences, promises
+from weigh.files import locate
+from weigh.formats import pytorch
 from weigh.formats.digest import Tell, digests
 from weigh.report.answer import Answer
 from weigh.types import Limits, Model
@@ -26,6 +28,24 @@ def run(
         result["sha256"] = digests(model.inventory, tell)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
     return Answer("show", {"model": name, "tensors": tensors}, result, warnings)
+
+
+def run_imports(name: str, limits: Limits | None = None) -> Answer:
+    """What unpickling a checkpoint with Python would import: a row for each name, and whether a model needs it.
+
+    Errors: those of `files.locate`, of the container, and of a pickle that is broken before its first import.
+    """
+    found = pytorch.imports(locate(name), limits or Limits())
+    if found.stopped is not None and not found.asked:
+        raise found.stopped
+    rows = [
+        {"module": one.module, "name": one.name, "allowed": one.allowed, "pickle": pickle, "offset": one.offset}
+        for pickle, one in found.asked
+    ]
+    stopped = found.stopped
+    warnings = [f"the rest of the pickle is broken: {stopped.message} ({stopped.rule})"] if stopped else []
+    unsafe = sum(not row["allowed"] for row in rows)
+    return Answer("show", {"model": name, "unsafe_report": True}, {"unsafe": unsafe, "imports": rows}, warnings)
 
 
 def describe(model: Model, counts: Counts) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from weigh import parts
 from weigh.families import FAMILIES
 from weigh.families.names import stored
 from weigh.families.roles import role_and_layer
-from weigh.types import Family, Limits, Model, Part, Role, Slot, Tensor, WeighError
+from weigh.types import NOT_COUNTED, Family, Limits, Model, Part, Role, Slot, Tensor, WeighError
 
 
 class Share(NamedTuple):
@@ -95,15 +95,15 @@ def audit(model: Model) -> Audit:
         name = stands_for.get(stored_name, stored_name)
         promise = promised.get(name)
         if promise is None or name in found:
-            share = _by_name(tensor)
-            if share.role != "buffer":
+            share = _unpromised(model, tensor)
+            if share.role not in NOT_COUNTED:
                 extra.append(tensor.name)
             holdings.append(Holding(tensor, (share,)))
             continue
         found.add(name)
         if promise.optional:
             doubled.append(tensor.name)
-        if _essential(tensor.shape) != _essential(promise.shape):
+        if not _fits(tensor.shape, promise.shape, dialect):
             wrong.append(f"{tensor.name} is {_shown(tensor.shape)} instead of {_shown(promise.shape)}")
         holdings.append(held(tensor, promise))
     missing = [p.name for name, p in promised.items() if name not in found and not p.optional and not _is_buffer(p)]
@@ -161,9 +161,10 @@ def stacked_promises(model: Model, family: Family, dialect: str) -> Iterator[Pro
                 gathered.setdefault(named[0], []).append((part, slot, named[1]))
     for name, members in gathered.items():
         slots = tuple((part, slot) for part, slot, _ in members)
-        shape = _joined([slot.shape for _, slot in slots])
+        stacked = all(slot.experts for _, slot in slots)
+        shape = _joined([slot.shape for _, slot in slots], axis=1 if stacked else 0)
         if members[0][2]:
-            shape = shape[::-1]
+            shape = (*shape[:-2], *shape[:-3:-1])
         optional = all(slot.tied for _, slot in slots)
         yield Promise(name, shape, slots, optional, entrance=slots[0][0].path in before)
 
@@ -174,11 +175,12 @@ def _before_the_layers(model: Model) -> frozenset[str]:
     return frozenset(part.path for part in outside)
 
 
-def _joined(shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-    """Slots of one tensor lie behind each other along the outputs."""
+def _joined(shapes: list[tuple[int, ...]], axis: int = 0) -> tuple[int, ...]:
+    """Slots of one tensor lie behind each other along the outputs, the second axis where the first is of experts."""
     if len(shapes) == 1:
         return shapes[0]
-    return (sum(shape[0] for shape in shapes), *shapes[0][1:])
+    first = shapes[0]
+    return (*first[:axis], sum(shape[axis] for shape in shapes), *first[axis + 1 :])
 
 
 def named(tensor: Tensor) -> Holding:
@@ -223,9 +225,20 @@ def _share(
 
 def _by_name(tensor: Tensor) -> Share:
     role, layer = role_and_layer(tensor.name)
+    if tensor.buffer:
+        role = "buffer"
     count = tensor.parameters
     entrance = layer is None and role in ("embedding", "position")
     return Share(role, layer, count, count, tensor.nbytes, False, role == "embedding", entrance)
+
+
+def _unpromised(model: Model, tensor: Tensor) -> Share:
+    """What layers for multi-token prediction hold is theirs: they are numbered on behind the last layer."""
+    share = _by_name(tensor)
+    layers, ahead = model.dimensions.get("layers", 0), model.dimensions.get("mtp_layers", 0)
+    if share.layer is not None and layers <= share.layer < layers + ahead:
+        return share._replace(role="mtp", table=False)
+    return share
 
 
 def shares_of(model: Model, value_bits: int) -> Iterable[Share]:
@@ -260,6 +273,13 @@ def bare(family: Family, name: str) -> str:
 def _essential(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Axes of length one carry nothing: some writers drop them."""
     return tuple(size for size in shape if size != 1)
+
+
+def _fits(stored: tuple[int, ...], promised: tuple[int, ...], dialect: str) -> bool:
+    """llama.cpp stores some matrices by head, with an axis more and some turned: then only the size is compared."""
+    if _essential(stored) == _essential(promised):
+        return True
+    return dialect == "ggml" and len(stored) == len(promised) + 1 and prod(stored) == prod(promised)
 
 
 def _is_buffer(promise: Promise) -> bool:

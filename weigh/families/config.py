@@ -111,6 +111,10 @@ class Config:
         if found != value:
             raise self._error("CONFIG-VARIANT", key, repr(value), found)
 
+    def variant(self, key: str, expected: str, found: Any) -> WeighError:
+        """The error for a value that is of the right type and not understood."""
+        return self._error("CONFIG-VARIANT", key, expected, found)
+
     def divide(self, numerator: int, denominator: int, what: str) -> int:
         """numerator / denominator, which must come out even."""
         if numerator % denominator:

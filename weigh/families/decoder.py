@@ -30,19 +30,24 @@ class Sizes:
 
 
 def rope_sizes(
-    config: Config, *, context: int = 2048, kv_heads: int | None = None, head_dim: int | None = None
+    config: Config,
+    *,
+    context: int = 2048,
+    kv_heads: int | None = None,
+    head_dim: int | None = None,
+    reads_head_dim: bool = True,
 ) -> Sizes:
     """Sizes under the keys that Llama introduced and most later classes took over.
 
     `context`, `kv_heads` and `head_dim` are the defaults that the model type documents; None = as many KV heads as
-    heads, which is also what a null stands for, and width / heads.
+    heads, which is also what a null stands for, and width / heads. Some classes never read `head_dim`.
     Source: transformers 5.23, models/*/configuration_*.py of each type.
     """
     width = config.integer("hidden_size")
     heads = config.integer("num_attention_heads")
     every = kv_heads is None or config.is_null("num_key_value_heads")
     groups = config.integer("num_key_value_heads", default=heads if every else kv_heads)
-    size = config.optional_integer("head_dim")
+    size = config.optional_integer("head_dim") if reads_head_dim else None
     if size is None:
         size = head_dim if head_dim is not None else config.divide(width, heads, "hidden_size / num_attention_heads")
     config.divide(heads, groups, "num_attention_heads / num_key_value_heads")
@@ -85,10 +90,15 @@ def windows(config: Config, layers: int, sliding: Sequence[bool], default: int |
     return [size if slides else None for slides in chosen]
 
 
-def experts_used(config: Config, experts: int, *, default: int | None = None) -> int:
-    """`num_experts_per_tok`: a token runs through no more experts than there are, whatever the key says."""
-    key = "num_experts_per_tok"
-    used = config.integer(key) if default is None else config.integer(key, default=default)
+def experts_used(
+    config: Config, experts: int, *, default: int | None = None, key: str = "num_experts_per_tok", other: str = ""
+) -> int:
+    """`num_experts_per_tok`: a token runs through no more experts than there are, whatever the key says.
+
+    `key` is what a class calls it instead, `other` a synonym.
+    """
+    keys = (key, other) if other else (key,)
+    used = config.integer(*keys) if default is None else config.integer(*keys, default=default)
     if used > experts:
         config.warnings.append(f"`{key}` is {used:,} of only {experts:,} experts: taken as all of them")
     return min(used, experts)

@@ -1,6 +1,6 @@
 """Llama and its kin: rotary positions, root-mean-square norms, gated MLP, grouped attention.
 
-Model types here differ in biases, norms and windows only: llama, mistral, smollm3, olmo, olmo2, phi3.
+Model types here differ in biases, norms and windows only: llama, mistral, smollm3, olmo, olmo2, olmo3, phi3.
 """
 
 from __future__ import annotations
@@ -27,6 +27,17 @@ def pre_norm_layer(sizes: Sizes, index: int, attention: Attention, mlp: Mlp, *, 
         part("attention", attention, index),
         part("mlp_norm", norm, index),
         part("mlp", mlp, index),
+    ]
+
+
+def post_norm_layer(sizes: Sizes, index: int, attention: Attention, mlp: Mlp) -> list[Part]:
+    """Attention, norm, MLP, norm: what each block adds to the residual stream is normalised."""
+    norm = Norm(sizes.width)
+    return [
+        part("attention", attention, index),
+        part("attention_post_norm", norm, index),
+        part("mlp", mlp, index),
+        part("mlp_post_norm", norm, index),
     ]
 
 
@@ -72,29 +83,33 @@ def _windows(config: Config, kind: str, sizes: Sizes) -> list[int | None]:
 
 
 def olmo2(config: Config) -> Architecture:
-    """OLMo 2: norms behind attention and MLP instead of before, and on whole queries and keys."""
+    """olmo2 and olmo3: norms behind attention and MLP instead of before, and on whole queries and keys.
+
+    OLMo 3 slides in all but each fourth layer, over 4,096 tokens unless written down.
+    Source: transformers 5.23, {configuration,modeling}_{olmo2,olmo3}.py.
+    """
+    kind = str(config.values["model_type"])
     sizes = rope_sizes(config)
+    window: list[int | None] = [None] * sizes.layers
+    if kind == "olmo3":
+        window = windows(config, sizes.layers, [(i + 1) % 4 != 0 for i in range(sizes.layers)], default=4096)
     biased = config.switch("attention_bias", default=False)
-    attention = grouped_attention(
-        sizes,
-        q_bias=biased,
-        k_bias=biased,
-        v_bias=biased,
-        o_bias=biased,
-        q_norm=sizes.heads * sizes.head_dim,
-        k_norm=sizes.kv_heads * sizes.head_dim,
-    )
-    layers = [
-        [
-            part("attention", attention, i),
-            part("attention_post_norm", Norm(sizes.width), i),
-            part("mlp", Mlp(sizes.width, sizes.hidden, gated=True), i),
-            part("mlp_post_norm", Norm(sizes.width), i),
-        ]
-        for i in range(sizes.layers)
-    ]
+    mlp = Mlp(sizes.width, sizes.hidden, gated=True)
+    layers = []
+    for i in range(sizes.layers):
+        attention = grouped_attention(
+            sizes,
+            window=window[i],
+            q_bias=biased,
+            k_bias=biased,
+            v_bias=biased,
+            o_bias=biased,
+            q_norm=sizes.heads * sizes.head_dim,
+            k_norm=sizes.kv_heads * sizes.head_dim,
+        )
+        layers.append(post_norm_layer(sizes, i, attention, mlp))
     tied = config.switch("tie_word_embeddings", default=False)
-    behind = head(config, "Olmo2", sizes.width, sizes.vocabulary, tied=tied)
+    behind = head(config, "Olmo3" if kind == "olmo3" else "Olmo2", sizes.width, sizes.vocabulary, tied=tied)
     return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width))
 
 
@@ -121,7 +136,7 @@ LLAMA = Family(
 
 OLMO2 = Family(
     id="olmo2",
-    model_types=("olmo2",),
+    model_types=("olmo2", "olmo3"),
     build=olmo2,
     names={
         "hf": {

@@ -2,11 +2,14 @@
 
 A table maps the stem of a slot (`attention.q`) to the stem of a tensor (`model.layers.{layer}.self_attn.q_proj`);
 the last word of the slot's key (`weight`, `bias`) is appended. `{expert}` stands for one tensor an expert;
-`^T` at the end says that the matrix is stored inputs first. Slots that map to the same stem lie in one tensor.
+`^T` at the end says that the matrix is stored inputs first. Slots that map to the same stem lie in one tensor, those
+of stacked experts side by side within each expert. An entry with a slot's whole key (`attention.sinks.weight`) gives
+the whole name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from weigh.types import Family, Part, Slot
@@ -74,6 +77,32 @@ def key(part: Part, slot: Slot) -> str:
     return f"{part.path}.{stem}" if stem else part.path
 
 
+_NUMBER = re.compile(r"(?<![^.])[0-9]+(?![^.])")
+"""A number between two dots."""
+
+
+def _entry(table: Mapping[str, str], path: str, slot: Slot) -> tuple[str, bool] | None:
+    """What the table says of the slot of a part at this path, and whether that is a whole name."""
+    whole = table.get(f"{path}.{slot.key}")
+    if whole is not None:
+        return whole, True
+    stem, _, _ = slot.key.rpartition(".")
+    found = table.get(f"{path}.{stem}" if stem else path)
+    return None if found is None else (found, False)
+
+
+def _numbered(table: Mapping[str, str], path: str, slot: Slot) -> tuple[str, bool] | None:
+    """The same, with the numbers of the path left open in the table."""
+    numbers = _NUMBER.findall(path)
+    found = _entry(table, _NUMBER.sub("{}", path), slot) if numbers else None
+    if found is None:
+        return None
+    name = found[0]
+    for number in numbers:
+        name = name.replace("{}", number, 1)
+    return name, found[1]
+
+
 def stored(family: Family, dialect: str, part: Part, slot: Slot) -> tuple[str, bool] | None:
     """Name of the tensor that holds the slot, still with `{expert}`, and whether it is stored inputs first.
 
@@ -81,12 +110,14 @@ def stored(family: Family, dialect: str, part: Part, slot: Slot) -> tuple[str, b
     them.
     """
     table = family.names.get(dialect, {})
-    stem = table.get(key(part, slot)) or table.get("*")
+    found = _entry(table, part.path, slot) or _numbered(table, part.path, slot)
+    stem, whole = found or (table.get("*"), False)
     if stem is None:
         return None
     transposed = stem.endswith("^T")
     word = slot.key.rpartition(".")[2]
-    name = f"{stem.removesuffix('^T')}.{word}".replace("{path}", part.path)
+    name = stem.removesuffix("^T")
+    name = (name if whole else f"{name}.{word}").replace("{path}", part.path)
     if part.layer is not None:
         name = name.replace("{layer}", str(part.layer))
     return name, transposed and word == "weight"

@@ -14,13 +14,20 @@ from pathlib import Path
 from typing import Final
 
 from weigh import files
-from weigh.formats import config, folder, foreign, gguf, safetensors
+from weigh.formats import config, folder, foreign, gguf, numpy_files, onnx, packed, pytorch, safetensors
 from weigh.formats.values import chunks, values
 from weigh.types import Format, Inventory, Limits, WeighError
 
 __all__ = ["FORMATS", "chunks", "read", "values"]
 
-FORMATS: Final[tuple[Format, ...]] = (gguf.FORMAT, safetensors.FORMAT, config.FORMAT)
+FORMATS: Final[tuple[Format, ...]] = (
+    gguf.FORMAT,
+    safetensors.FORMAT,
+    pytorch.FORMAT,
+    onnx.FORMAT,
+    numpy_files.FORMAT,
+    config.FORMAT,
+)
 
 DEFAULTS = Limits()
 
@@ -36,7 +43,8 @@ def read(path: str | Path, limits: Limits = DEFAULTS) -> Inventory:
     try:
         place = files.locate(path)
         with _uncollected():
-            return folder.read(place, limits) if place.is_dir() else _read_file(place, limits)
+            found = folder.read(place, limits) if place.is_dir() else _read_file(place, limits)
+            return packed.logical(found, limits)
     except MemoryError as cause:
         raise WeighError("not enough memory to read this", rule="READ-MEMORY", path=path, exit_code=5) from cause
     except (LookupError, ArithmeticError, ValueError, TypeError, OSError, struct.error, RecursionError) as cause:

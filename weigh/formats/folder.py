@@ -1,4 +1,4 @@
-"""Finds the one model that lies in a folder: safetensors, shards with or without their index, GGUF, or a configuration.
+"""Finds the one model that lies in a folder: safetensors, GGUF, PyTorch, ONNX, shards, a configuration.
 
 What belongs together is told by what files say of each other (an index) and by the numbers that shards carry in their
 names. To find a new format's files in folders, add its suffix to `_candidates`.
@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from weigh import files
-from weigh.formats import config, gguf, json_text, safetensors, sidecar
+from weigh.formats import config, gguf, json_text, numpy_files, onnx, pytorch, safetensors, sidecar
+from weigh.formats.shards import VALUES_A_TENSOR
 from weigh.types import Inventory, Limits, WeighError
 
-UNREAD_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".keras", ".onnx", ".npz", ".npy", ".msgpack", ".tflite")
+UNREAD_SUFFIXES = (".h5", ".keras", ".npy", ".msgpack", ".tflite")
 ORIGINAL = "consolidated"
 """Some repositories hold the weights twice, also in the vendor's own layout under this name."""
+
+PYTORCH_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".th")
+NO_MODELS = ("training_args.bin", "optimizer.", "scheduler.", "scaler.", "rng_state")
+"""What trainers put beside a model, in the same form."""
+PYTORCH_NAME = "pytorch_model"
+"""The weights, where transformers wrote them."""
 
 Reader = Callable[[], Inventory]
 
@@ -52,7 +59,7 @@ def read(folder: Path, limits: Limits) -> Inventory:
         return _with_warnings(inventory, warnings)
     found = f"; weigh does not read {_listing(unread)}" if unread else ""
     raise WeighError(
-        "the folder holds no model: no safetensors or GGUF file and no config.json" + found,
+        "the folder holds no model: no safetensors, GGUF, PyTorch or ONNX file and no config.json" + found,
         rule="FOLDER-NONE",
         path=folder,
         hint=f"name the folder of the model itself: {_listing(list(below))}" if below else "name the model's file",
@@ -76,7 +83,30 @@ def _candidates(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[st
             part = gguf.PART.fullmatch(name)
             title = name if part is None else f"{part['stem']}-*-of-{part['count']}.gguf"
             found.setdefault(title, _reader(gguf.read, folder / name, limits))
-    return found
+    return found or _pytorch(folder, names, limits) or _graphs(folder, names, limits)
+
+
+def _graphs(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[str, Reader]:
+    """Exported graphs and archives of arrays, where the weights are there in no other form."""
+    for suffix, read_one in ((".onnx", onnx.read), (".npz", numpy_files.read)):
+        found = {name: _reader(read_one, folder / name, limits) for name in names if name.endswith(suffix)}
+        if found:
+            return found
+    return {}
+
+
+def _pytorch(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[str, Reader]:
+    """PyTorch checkpoints, where there is no other form of the weights: one that transformers wrote before others."""
+    indexes = [name for name in names if name.endswith(pytorch.INDEX_SUFFIX)]
+    found = {name: _reader(pytorch.read_index, folder / name, limits) for name in indexes}
+    covered = {shard for name in indexes for shard in _shards_of(folder / name, limits)}
+    for name in names:
+        if name.endswith(PYTORCH_SUFFIXES) and not name.startswith(NO_MODELS) and name not in covered:
+            shard = pytorch.NUMBERED.fullmatch(name)
+            title = name if shard is None else f"{shard['stem']}-*-of-{shard['count']}.bin"
+            found.setdefault(title, _reader(pytorch.read, folder / name, limits))
+    usual = {title: reader for title, reader in found.items() if title.startswith(PYTORCH_NAME)}
+    return usual if len(usual) == 1 else found
 
 
 def _reader(read_one: Callable[[Path, Limits], Inventory], path: Path, limits: Limits) -> Reader:
@@ -87,7 +117,7 @@ def _shards_of(index: Path, limits: Limits) -> set[str]:
     """Names in an index; what is wrong with it is told when it is read."""
     with files.opened(index.parent, index.name) as file:
         data = files.read_at(file, 0, min(file.size, limits.header_bytes))
-    values = safetensors.VALUES_A_TENSOR * limits.tensors
+    values = VALUES_A_TENSOR * limits.tensors
     weight_map: Any = json_text.parse(data, index, limits, values).get("weight_map")
     return {name for name in weight_map.values() if type(name) is str} if isinstance(weight_map, dict) else set()
 

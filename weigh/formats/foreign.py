@@ -29,21 +29,9 @@ def _begins(*marks: bytes) -> Callable[[bytes], bool]:
     return lambda first: first.startswith(marks)
 
 
-def _pickle(first: bytes) -> bool:
-    """PROTO with a protocol from 2 to 5. Protocols 0 and 1 have no mark."""
-    return first[:1] == b"\x80" and first[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
-
-
-def _onnx(first: bytes) -> bool:
-    """A protobuf message whose first field is a small version, followed by another known field of ModelProto."""
-    return first[:1] == b"\x08" and len(first) > 2 and 0 < first[1] < 32 and first[2] in b"\x12\x1a\x22\x28\x32\x3a\x42"
-
-
 KNOWN: tuple[Foreign, ...] = (
-    Foreign("a ZIP archive: a PyTorch checkpoint, .keras or .npz", SAFER, _begins(b"PK\x03\x04", b"PK\x05\x06")),
-    Foreign("a Python pickle: a PyTorch checkpoint of the old form", SAFER, _pickle),
+    Foreign("an empty ZIP archive", "", _begins(b"PK\x05\x06")),
     Foreign("an HDF5 file: Keras weights", SAFER, _begins(b"\x89HDF\r\n\x1a\n")),
-    Foreign("a NumPy array", SAFER, _begins(b"\x93NUMPY")),
     Foreign("a TensorFlow Lite model", SAFER, lambda first: first[4:8] == b"TFL3"),
     Foreign(
         "a GGML file of the time before GGUF",
@@ -61,7 +49,6 @@ KNOWN: tuple[Foreign, ...] = (
     Foreign("a program", "", _begins(b"\x7fELF", b"MZ", b"\xcf\xfa\xed\xfe")),
     Foreign("a picture", "", _begins(b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
     Foreign("a PDF", "", _begins(b"%PDF")),
-    Foreign("an ONNX model", "convert the model it was exported from", _onnx),
 )
 
 

@@ -57,6 +57,41 @@ def qwen2_moe(source: Source, found: Found) -> None:
             found.setdefault(key, width)
 
 
+def qwen3_next(source: Source, found: Found) -> None:
+    """Linear attention is where the queries, keys and values of a layer lie in one tensor.
+
+    The inner width of the linear layers is that of all value heads.
+    """
+    qwen2_moe(source, found)
+    del found["qkv_bias"]
+    attention_bias(source, found)
+    layers = found.get("num_hidden_layers")
+    if type(layers) is int and 0 < layers <= len(source.shapes):
+        linear = [f"blk.{i}.attn_qkv.weight" in source.shapes for i in range(layers)]
+        found["layer_types"] = ["linear_attention" if kind else "full_attention" for kind in linear]
+    heads, width = found.get("linear_num_value_heads"), found.get("linear_value_head_dim")
+    if type(heads) is int and type(width) is int and heads > 0 and width % heads == 0:
+        found["linear_value_head_dim"] = width // heads
+
+
+def mamba(source: Source, found: Found) -> None:
+    """Biases of the projections and of the convolution."""
+    _switch(source, found, "use_bias", "ssm_in.bias")
+    _switch(source, found, "use_conv_bias", "ssm_conv1d.bias")
+
+
+def mamba2(source: Source, found: Found) -> None:
+    """The time steps' rank is the number of heads, and they divide the inner width, a multiple of the model's."""
+    mamba(source, found)
+    heads, inner = found.pop("time_step_rank", None), found.pop("intermediate_size", None)
+    width = found.get("hidden_size")
+    found["num_heads"] = heads
+    if type(heads) is int and type(inner) is int and heads > 0 and inner % heads == 0:
+        found["head_dim"] = inner // heads
+    if type(width) is int and type(inner) is int and width > 0 and inner % width == 0:
+        found["expand"] = inner // width
+
+
 def layer_windows(source: Source, found: Found) -> None:
     """Which layers slide, where the file lists them."""
     listed = source.metadata.get(f"{source.architecture}.attention.sliding_window_pattern")
@@ -84,6 +119,39 @@ def olmo2(source: Source, found: Found) -> None:
     if "sliding_window" in found:
         found["model_type"] = "olmo3"
         found["architectures"] = ["Olmo3ForCausalLM"]
+
+
+def starcoder2(source: Source, found: Found) -> None:
+    """One switch for all biases."""
+    _switch(source, found, "use_bias", "attn_q.bias")
+
+
+def stablelm(source: Source, found: Found) -> None:
+    """Without a norm before the MLP, that reads what attention reads."""
+    _switch(source, found, "use_qkv_bias", "attn_q.bias")
+    _switch(source, found, "qk_layernorm", "attn_q_norm.weight")
+    if source.shapes:
+        found["use_parallel_residual"] = not source.has("ffn_norm.weight")
+
+
+def cohere(source: Source, found: Found) -> None:
+    """Biases, and norms of queries and keys."""
+    attention_bias(source, found)
+    if found["model_type"] == "cohere":
+        _switch(source, found, "use_qk_norm", "attn_q_norm.weight")
+    layer_windows(source, found)
+
+
+def seed_oss(source: Source, found: Found) -> None:
+    """The output's bias has a switch of its own."""
+    attention_bias(source, found)
+    _switch(source, found, "attention_out_bias", "attn_output.bias")
+
+
+def exaone4(source: Source, found: Found) -> None:
+    """The converter leaves the window out where no layer slides."""
+    layer_windows(source, found)
+    found.setdefault("sliding_window", None)
 
 
 def phi(source: Source, found: Found) -> None:
@@ -158,6 +226,19 @@ def bert(source: Source, found: Found) -> None:
             found[key] = rows
     if "type_vocab_size" not in found and source.shapes:
         found["type_vocab_size"] = 0
+
+
+def phimoe(source: Source, found: Found) -> None:
+    """Biases of attention and of the head."""
+    attention_bias(source, found)
+    if source.shapes:
+        found["lm_head_bias"] = "output.bias" in source.shapes
+
+
+def glm4_moe(source: Source, found: Found) -> None:
+    """Biases of attention, and norms of heads, which only the larger of the models have."""
+    attention_bias(source, found)
+    _switch(source, found, "use_qk_norm", "attn_q_norm.weight")
 
 
 def deepseek2(source: Source, found: Found) -> None:

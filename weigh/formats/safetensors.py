@@ -14,29 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from weigh import codecs, files
-from weigh.formats import foreign, json_text, sidecar
+from weigh.formats import foreign, json_text, shards, sidecar
+from weigh.formats.shards import VALUES_A_TENSOR, Contents
 from weigh.types import Codec, Format, Inventory, Limits, Piece, Tensor, WeighError
 
 LENGTH_BYTES = 8
 MARK = b"{"
-VALUES_A_TENSOR = 16
-"""Brackets and commas that a tensor's header entry may take on average; one of rank 4 takes 10."""
 NUMBERED = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.safetensors")
 INDEX_SUFFIX = ".safetensors.index.json"
 TOO_MANY = 2**63
 
 Entry = tuple[Any, tuple[int, ...], Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """One file's header."""
-
-    name: str
-    size: int
-    header_bytes: int
-    tensors: tuple[Tensor, ...]
-    metadata: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +59,9 @@ def read_numbered(folder: Path, stem: str, count: int, limits: Limits) -> Invent
     index = folder / (stem + INDEX_SUFFIX)
     if files.exists(folder, index.name):
         return read_index(index, limits)
-    if count > limits.files:
-        raise WeighError(
-            f"{count:,} shards are more than {limits.files:,}",
-            rule="ST-SHARDS",
-            path=index,
-            hint=files.lift("files"),
-            exit_code=5,
-        )
-    names = [f"{stem}-{number:05d}-of-{count:05d}.safetensors" for number in range(1, count + 1)]
-    missing = [name for name in names if not files.exists(folder, name)]
-    if missing:
-        raise _missing_shards(folder, missing, count)
-    shards = _shards(folder, names, limits)
-    return _inventory(folder / names[0], folder, shards, limits, warnings=(f"no index {index.name} beside the shards",))
+    names = shards.numbered(folder, stem, count, ".safetensors", limits)
+    found = shards.read_all(folder, names, limits, _contents)
+    return _inventory(folder / names[0], folder, found, limits, warnings=(f"no index {index.name} beside the shards",))
 
 
 # --------------------------------------------------------------------------------------------------- one file
@@ -249,112 +226,15 @@ def _error(
 
 def read_index(path: Path, limits: Limits) -> Inventory:
     """The shards that a `*.safetensors.index.json` names."""
-    folder = path.parent
-    with files.opened(folder, path.name) as file:
-        if file.size > limits.header_bytes:
-            message = f"an index of {file.size:,} bytes is more than the {limits.header_bytes:,} that weigh reads"
-            raise WeighError(message, rule="INDEX-SIZE", path=path, hint=files.lift("header_bytes"), exit_code=5)
-        data = files.read_at(file, 0, file.size)
-        index = json_text.parse(data, path, limits, VALUES_A_TENSOR * limits.tensors)
-        size = file.size
-    weight_map = _weight_map(index, path, limits)
-    names = sorted(set(weight_map.values()))
-    if len(names) > limits.files:
-        message = f"{len(names):,} shards are more than the {limits.files:,} that weigh opens"
-        raise WeighError(message, rule="INDEX-FILES", path=path, hint=files.lift("files"), exit_code=5)
-    missing = [name for name in names if not files.exists(folder, name)]
-    if missing:
-        raise _missing_shards(path, missing, len(names))
-    shards = _shards(folder, names, limits)
-    warnings = _check_index(index, weight_map, shards, path)
-    return _inventory(path, folder, shards, limits, warnings=warnings, extra=((path.name, size),))
-
-
-def _weight_map(index: dict[str, Any], path: Path, limits: Limits) -> dict[str, str]:
-    found = index.get("weight_map")
-    if not isinstance(found, dict) or not found:
-        raise WeighError("the index has no weight_map of tensors to files", rule="INDEX-MAP", path=path)
-    if len(found) > limits.tensors:
-        message = f"{len(found):,} tensors are more than {limits.tensors:,}"
-        raise WeighError(message, rule="INDEX-TENSORS", path=path, hint=files.lift("tensors"), exit_code=5)
-    wrong = next((name for name, shard in found.items() if type(shard) is not str), None)
-    if wrong is not None:
-        message = "the index does not name a file for a tensor"
-        raise WeighError(message, rule="INDEX-MAP", path=path, where=f"tensor {wrong[:200]!r}")
-    return found
-
-
-def _missing_shards(path: Path, missing: list[str], count: int) -> WeighError:
-    others = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-    return WeighError(
-        f"{len(missing):,} of {count:,} shards missing: {missing[0][:200]!r}{others}",
-        rule="INDEX-MISSING",
-        path=path,
-        hint="get the missing files into the same folder",
-    )
-
-
-def _shards(folder: Path, names: list[str], limits: Limits) -> tuple[Contents, ...]:
-    """Every shard's header, within one budget for all."""
-    shards: list[Contents] = []
-    tensors = header_bytes = 0
-    for name in names:
-        shards.append(_contents(folder, name, limits))
-        tensors += len(shards[-1].tensors)
-        header_bytes += shards[-1].header_bytes
-        if tensors > limits.tensors:
-            message = f"the shards hold more than {limits.tensors:,} tensors"
-            raise WeighError(message, rule="ST-TENSORS", path=folder, hint=files.lift("tensors"), exit_code=5)
-        if header_bytes > limits.header_bytes:
-            message = f"the headers of the shards are longer than {limits.header_bytes:,} bytes"
-            raise WeighError(message, rule="ST-HEADER", path=folder, hint=files.lift("header_bytes"), exit_code=5)
-    _refuse_twins(tuple(shards), folder)
-    return tuple(shards)
-
-
-def _refuse_twins(shards: tuple[Contents, ...], path: Path) -> None:
-    holder: dict[str, str] = {}
-    for shard in shards:
-        for tensor in shard.tensors:
-            other = holder.setdefault(tensor.name, shard.name)
-            if other != shard.name:
-                message = f"a tensor is in two shards: {other!r} and {shard.name!r}"
-                raise WeighError(message, rule="INDEX-TWICE", path=path, where=f"tensor {tensor.name[:200]!r}")
-
-
-def _check_index(
-    index: dict[str, Any], weight_map: Mapping[str, str], shards: tuple[Contents, ...], path: Path
-) -> tuple[str, ...]:
-    """Refuse an index whose tensors are not there; warn where it merely counts wrong."""
-    warnings: list[str] = []
-    unlisted = 0
-    listed = 0
-    for shard in shards:
-        for tensor in shard.tensors:
-            place = weight_map.get(tensor.name)
-            listed += place == shard.name
-            unlisted += place is None
-    if listed != len(weight_map):
-        holders = {tensor.name: shard.name for shard in shards for tensor in shard.tensors}
-        name = next(name for name, shard_name in weight_map.items() if holders.get(name) != shard_name)
-        message = f"the index puts a tensor in {weight_map[name][:200]!r}, which does not hold it"
-        raise WeighError(message, rule="INDEX-ABSENT", path=path, where=f"tensor {name[:200]!r}")
-    if unlisted:
-        warnings.append(f"{unlisted:,} tensors of the shards are not in {path.name}; they are counted")
-    metadata = index.get("metadata")
-    said = metadata.get("total_size") if isinstance(metadata, dict) else None
-    held = sum(tensor.nbytes for shard in shards for tensor in shard.tensors)
-    if said is not None and said != held:
-        warnings.append(f"{path.name} says total_size {said!s:.40}, the tensors take {held:,} bytes")
-    if len({shard.name.casefold() for shard in shards}) < len(shards):
-        warnings.append("names of shards differ only in upper and lower case; some file systems hold one of them only")
-    return tuple(warnings)
+    index = shards.read_index(path, limits, _contents)
+    extra = ((path.name, index.size),)
+    return _inventory(path, path.parent, index.shards, limits, warnings=index.warnings, extra=extra)
 
 
 def _inventory(
     path: Path,
     folder: Path,
-    shards: tuple[Contents, ...],
+    parts: tuple[Contents, ...],
     limits: Limits,
     *,
     warnings: tuple[str, ...] = (),
@@ -362,17 +242,17 @@ def _inventory(
 ) -> Inventory:
     beside = sidecar.configuration(folder, limits)
     metadata: dict[str, str] = {}
-    for shard in shards:
+    for shard in parts:
         for key, value in shard.metadata.items():
             metadata.setdefault(key, value)
     return Inventory(
         source=str(path),
         format=FORMAT.id,
         dialect="hf",
-        tensors=tuple(tensor for shard in shards for tensor in shard.tensors),
+        tensors=tuple(tensor for shard in parts for tensor in shard.tensors),
         configuration=beside.configuration,
         metadata=metadata,
-        files=(*((shard.name, shard.size) for shard in shards), *extra, *beside.files),
+        files=(*((shard.name, shard.size) for shard in parts), *extra, *beside.files),
         folder=str(folder),
         warnings=(*warnings, *beside.warnings),
     )

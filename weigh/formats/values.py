@@ -46,20 +46,25 @@ def values(inventory: Inventory, tensor: Tensor) -> NDArray[np.float32]:
 def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> Iterator[NDArray[np.float32]]:
     """The values of a tensor in order, flat, about `size` at a time, so that no whole tensor need be in memory.
 
+    One whose values do not lie in the order of its shape (a transposed or sliced one) is decoded whole first.
+
     Errors: VALUES-CODEC, VALUES-ORDER, VALUES-PIECES, VALUES-SIZE, and those of `files.opened`.
     """
     where = f"tensor {tensor.name[:200]!r}"
     if tensor.codec.startswith("unknown:"):
         message = f"its type {tensor.codec.removeprefix('unknown:')} is not known, so its values cannot be read"
         raise WeighError(message, rule="VALUES-CODEC", path=inventory.source, where=where)
-    if inventory.metadata.get("GGUF.byte_order") == "big":
+    if "big" in (inventory.metadata.get("GGUF.byte_order"), inventory.metadata.get("byteorder")):
         message = "values of big-endian files are not decoded"
         raise WeighError(message, rule="VALUES-ORDER", path=inventory.source, where=where)
-    if len(tensor.pieces) != 1 or tensor.pieces[0].kind != "data" or tensor.pieces[0].strides:
+    if len(tensor.pieces) != 1 or tensor.pieces[0].kind != "data":
         raise WeighError("its encoding is spread over several pieces", rule="VALUES-PIECES", where=where)
     codec = codecs.by_id(tensor.codec)
     (piece,) = tensor.pieces
     count = prod(tensor.shape)
+    if piece.strides:
+        yield from _strided(inventory, tensor, size)
+        return
     if count // codec.block * codec.block_bytes != piece.nbytes or count % codec.block:
         raise WeighError(f"{piece.nbytes:,} bytes do not hold its {count:,} values", rule="VALUES-SIZE", where=where)
     blocks = max(size // codec.block, 1)
@@ -68,3 +73,27 @@ def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> It
             taken = min(blocks, count // codec.block - block)
             raw = files.read_at(file, piece.offset + block * codec.block_bytes, taken * codec.block_bytes)
             yield codecs.decode(codec, raw, taken * codec.block)
+
+
+def _strided(inventory: Inventory, tensor: Tensor, size: int) -> Iterator[NDArray[np.float32]]:
+    """Values that lie in steps of their own: those from the first to the last are decoded, and picked in order."""
+    import numpy as np
+
+    codec = codecs.by_id(tensor.codec)
+    (piece,) = tensor.pieces
+    where = f"tensor {tensor.name[:200]!r}"
+    reach = 1 + sum((extent - 1) * stride for extent, stride in zip(piece.shape, piece.strides, strict=True))
+    fits = codec.block == 1 and piece.shape == tensor.shape and min(piece.strides) >= 0
+    if not fits or reach * codec.block_bytes != piece.nbytes:
+        raise WeighError(f"{piece.nbytes:,} bytes do not hold its values in steps", rule="VALUES-SIZE", where=where)
+    with files.opened(Path(inventory.folder), piece.file) as file:
+        try:
+            decoded = codecs.decode(codec, files.read_at(file, piece.offset, piece.nbytes), reach)
+        except MemoryError as cause:
+            message = f"{4 * reach:,} bytes of memory are needed for this tensor"
+            raise WeighError(message, rule="VALUES-MEMORY", where=where, exit_code=5) from cause
+    steps = tuple(stride * decoded.itemsize for stride in piece.strides)
+    # Inside `decoded`: the reach was compared with the bytes above.
+    placed = np.lib.stride_tricks.as_strided(decoded, tensor.shape, steps, writeable=False)
+    for begin in range(0, prod(tensor.shape), size):
+        yield placed.flat[begin : begin + size]

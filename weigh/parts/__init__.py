@@ -8,26 +8,75 @@ from __future__ import annotations
 
 from typing import Any
 
+from weigh.parts.applied import APPLIED, Applied
+from weigh.parts.array import ARRAY, Array
 from weigh.parts.attention import ATTENTION, Attention
+from weigh.parts.compressor import COMPRESSOR, Compressor
 from weigh.parts.conv import CONV, Conv
+from weigh.parts.cross_attention import CROSS_ATTENTION, CrossAttention
 from weigh.parts.embedding import EMBEDDING, Embedding
+from weigh.parts.gated_delta_net import GATED_DELTA_NET, GatedDeltaNet
+from weigh.parts.hyper_connection import HYPER_CONNECTION, HyperConnection
+from weigh.parts.latent_attention import LATENT_ATTENTION, LatentAttention
+from weigh.parts.lightning_attention import LIGHTNING_ATTENTION, LightningAttention
 from weigh.parts.linear import LINEAR, Linear
+from weigh.parts.mamba import MAMBA, Mamba
+from weigh.parts.mamba2 import MAMBA2, Mamba2
 from weigh.parts.mlp import MLP, Mlp
 from weigh.parts.moe import MOE, Moe
 from weigh.parts.norm import NORM, Norm
+from weigh.parts.rg_lru import RG_LRU, RgLru
+from weigh.parts.rwkv import CHANNEL_MIX, TIME_MIX, ChannelMix, TimeMix
+from weigh.parts.shared_attention import SHARED_ATTENTION, SharedAttention
 from weigh.types import Part, PartKind, Pass, Slot, State
 
-KINDS: tuple[PartKind[Any], ...] = (EMBEDDING, LINEAR, NORM, ATTENTION, MLP, MOE, CONV)
+KINDS: tuple[PartKind[Any], ...] = (
+    EMBEDDING,
+    LINEAR,
+    NORM,
+    ATTENTION,
+    MLP,
+    MOE,
+    CONV,
+    ARRAY,
+    CROSS_ATTENTION,
+    APPLIED,
+    LATENT_ATTENTION,
+    SHARED_ATTENTION,
+    COMPRESSOR,
+    HYPER_CONNECTION,
+    MAMBA,
+    MAMBA2,
+    GATED_DELTA_NET,
+    LIGHTNING_ATTENTION,
+    RG_LRU,
+    TIME_MIX,
+    CHANNEL_MIX,
+)
 
 __all__ = [
     "KINDS",
+    "Applied",
+    "Array",
     "Attention",
+    "ChannelMix",
+    "Compressor",
     "Conv",
+    "CrossAttention",
     "Embedding",
+    "GatedDeltaNet",
+    "HyperConnection",
+    "LatentAttention",
+    "LightningAttention",
     "Linear",
+    "Mamba",
+    "Mamba2",
     "Mlp",
     "Moe",
     "Norm",
+    "RgLru",
+    "SharedAttention",
+    "TimeMix",
     "backward",
     "forward",
     "part",

@@ -1,8 +1,9 @@
-"""Two-dimensional convolution."""
+"""Convolution over one axis (sound), two (images) or three (video)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from weigh.types import PartKind, Pass, Slot, State
 
@@ -20,18 +21,24 @@ class Conv:
     bias: bool = False
     input_gradient: bool = True
     """False for the first layer: nobody asks for the gradient of the image."""
+    extent: tuple[int, ...] = ()
+    """Size of the filters along each axis, where they are not `kernel` x `kernel`."""
 
 
 def slots(part: Conv) -> tuple[Slot, ...]:
-    """weight (outputs, inputs / groups, kernel, kernel), and bias (outputs) if there is one."""
-    shape = (part.outputs, part.inputs // part.groups, part.kernel, part.kernel)
+    """weight (outputs, inputs / groups, and the filters' extent), and bias (outputs) if there is one."""
+    shape = (part.outputs, part.inputs // part.groups, *_extent(part))
     weight = Slot("weight", shape, "conv")
     return (weight, Slot("bias", (part.outputs,), "conv")) if part.bias else (weight,)
 
 
+def _extent(part: Conv) -> tuple[int, ...]:
+    return part.extent or (part.kernel, part.kernel)
+
+
 def forward(part: Conv, step: Pass) -> int:
-    """2 x kernel^2 x inputs / groups x outputs at each output position of each image."""
-    filters = part.kernel**2 * part.inputs // part.groups * part.outputs
+    """2 x (kernel^2 or the product of the extent) x inputs / groups x outputs at each output position of an image."""
+    filters = prod(_extent(part)) * part.inputs // part.groups * part.outputs
     return 2 * filters * part.positions * step.tokens * step.batch
 
 

@@ -45,6 +45,25 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     return out
 
 
+def imports_page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
+    """What a checkpoint's pickle would import: what no model needs first."""
+    out = Page()
+    rows = sorted(result["imports"], key=lambda row: row["allowed"])
+    harmless = "every import is one that tensors need" if rows else "the pickle imports nothing"
+    unsafe = f"not needed for tensors: {result['unsafe']:,} of {len(rows):,} imports; loading the file would run them"
+    out.say("Imports of the pickle", unsafe if result["unsafe"] else harmless)
+    out.add(
+        "",
+        ["", "module", "name", "pickle", number("offset")],
+        (
+            ("" if row["allowed"] else "UNSAFE", row["module"], row["name"], row["pickle"], f"{row['offset']:,}")
+            for row in rows
+        ),
+    )
+    out.say("Warnings", *warnings, style="warning")
+    return out
+
+
 def add_hashes(out: Page, result: Mapping[str, Any]) -> None:
     """SHA-256 of each file, where it was asked for."""
     out.add("SHA-256", ["", ""], result.get("sha256", {}).items())

@@ -1,0 +1,64 @@
+"""Layers that wrap others or look at another sequence: draws, and their work counted again, for `test_parts.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from weigh.parts import Applied, Array, Attention, CrossAttention, Linear, Mlp, Norm
+from weigh.types import Pass, State
+
+few = st.integers(1, 6)
+flag = st.booleans()
+
+_attentions = st.builds(
+    Attention, few, st.just(2), st.just(2), few, few, flag, flag, window=st.none() | st.integers(1, 9), causal=flag
+)
+_inner = st.one_of(
+    _attentions,
+    st.builds(Linear, few, few, flag, positions=st.sampled_from(["all", "one"])),
+    st.builds(Mlp, few, few, flag, flag, flag),
+    st.builds(Norm, few, flag, flag, flag),
+)
+DRAWN: dict[str, st.SearchStrategy[Any]] = {
+    "array": st.builds(Array, st.lists(few, max_size=3).map(tuple), st.sampled_from(["other", "position", "buffer"])),
+    "cross_attention": st.builds(
+        CrossAttention, few, few, few, few, few, flag, flag, flag, flag, source=st.none() | st.integers(1, 9)
+    ),
+    "applied": st.builds(
+        Applied,
+        _inner,
+        st.sampled_from(["pass", "token", "sequence", "never"]),
+        st.integers(0, 5),
+        st.integers(1, 3),
+        st.sampled_from(["", "vision", "audio"]),
+    ),
+}
+
+
+def seen(part: Applied, step: Pass) -> list[Pass]:
+    """The passes that the inner layer sees, one for each input."""
+    if part.per == "pass":
+        return [step] * part.times
+    places = part.positions or step.tokens
+    inputs = {"token": step.tokens, "sequence": int(step.past == 0), "never": 0}[part.per]
+    return [Pass(places, 0, step.batch, places)] * (inputs * part.times)
+
+
+def crossed(part: CrossAttention, step: Pass) -> int:
+    """Multiply-adds of one sequence: q and o for new tokens, k and v for the source at first, then the pairs."""
+    places = part.source or step.past + step.tokens
+    inner = part.heads * part.key_dim + part.heads * part.value_dim
+    new = step.tokens * part.width * inner
+    source = 0 if step.past else places * part.source_width * inner
+    return new + source + step.tokens * places * inner
+
+
+def remembered(part: Any) -> State | None:
+    """A row a head and place of the source; what an inner layer keeps of the tokens of every pass."""
+    if isinstance(part, CrossAttention):
+        return State("cross", part.key_dim, part.value_dim, part.heads, part.source)
+    if isinstance(part, Applied) and part.per == "pass" and isinstance(part.inner, Attention) and part.inner.causal:
+        return State("kv", part.inner.key_dim, part.inner.value_dim, part.inner.kv_heads, part.inner.window)
+    return None
