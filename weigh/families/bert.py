@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
+from weigh.families.encoder import masked_head
 from weigh.families.names import GGML
 from weigh.parts import Attention, Embedding, Linear, Mlp, Norm, part
 from weigh.types import Architecture, Family, Part, WeighError
@@ -81,42 +82,17 @@ def _behind(config: Config, kind: str, width: int, vocabulary: int) -> list[Part
             hint="understood are " + ", ".join(STEMS[kind] + ending for ending in CLASSES[kind]),
         )
     pooler = [part("pooler", Linear(width, width, bias=True, positions="one"))] if kind != "distilbert" else []
-    transform = [
-        part("transform", Linear(width, width, bias=True, positions="outputs")),
-        part("transform_norm", Norm(width, bias=True)),
-    ]
-    tied = config.switch("tie_word_embeddings", default=True)
-    language = _language_head(kind, width, vocabulary, tied=tied)
+    language = masked_head(config, width, width, vocabulary, twice=kind != "distilbert")
     pair = [part("pair", Linear(width, 2, bias=True, role="head", positions="one"))]
     if suffix == "Model":
         return pooler if config.switch("add_pooling_layer", default=True) else []
     if suffix in ("ForMaskedLM", "LMHeadModel", "ForCausalLM"):
-        return [*transform, *language]
+        return language
     if suffix == "ForPreTraining":
-        return [*pooler, *transform, *language, *pair]
+        return [*pooler, *language, *pair]
     if suffix == "ForNextSentencePrediction":
         return [*pooler, *pair]
     return _classifier(config, kind, suffix, width, pooler)
-
-
-def _language_head(kind: str, width: int, vocabulary: int, *, tied: bool) -> list[Part]:
-    """The decoder matrix and its bias.
-
-    In the classes of BERT and RoBERTa the bias is held twice (`bias` of the head, and `decoder.bias`, which some
-    writers store and some do not); with `tie_word_embeddings` off both are trained apart.
-    """
-    twice = kind != "distilbert"
-    linear = Linear(
-        width,
-        vocabulary,
-        bias=True,
-        role="head",
-        tied="embedding.weight" if tied else "",
-        bias_tied="head_bias.bias" if tied and twice else "",
-        positions="outputs",
-    )
-    bias = [part("head_bias", Embedding(1, vocabulary, role="head", bias=True))] if twice else []
-    return [*bias, part("head", linear)]
 
 
 def _classifier(config: Config, kind: str, suffix: str, width: int, pooler: list[Part]) -> list[Part]:

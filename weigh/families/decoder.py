@@ -70,6 +70,26 @@ def window_size(config: Config, default: int | None) -> int | None:
     return config.integer("sliding_window", default=default)
 
 
+def multi_head_sizes(config: Config, *, context: int | None = None) -> Sizes:
+    """Sizes under the same keys where every head has keys and values of its own, of width / heads.
+
+    `context` is the documented default; None = the class must be told.
+    """
+    width = config.integer("hidden_size")
+    heads = config.integer("num_attention_heads")
+    default = {} if context is None else {"default": context}
+    return Sizes(
+        layers=config.layers("num_hidden_layers"),
+        width=width,
+        heads=heads,
+        kv_heads=heads,
+        head_dim=config.divide(width, heads, "hidden_size / num_attention_heads"),
+        hidden=config.integer("intermediate_size"),
+        vocabulary=config.integer("vocab_size"),
+        context=config.integer("max_position_embeddings", **default),
+    )
+
+
 def windows(config: Config, layers: int, sliding: Sequence[bool], default: int | None) -> list[int | None]:
     """The window of each layer: `layer_types` where the configuration has it, else the rule of the class.
 

@@ -83,7 +83,8 @@ def sizes_of(
 def masked_head(config: Config, width: int, inner: int, vocabulary: int, *, twice: bool = True) -> list[Part]:
     """BERT's head for masked words: a square matrix, a norm, and the token table again with a bias of its own.
 
-    With `twice` the class holds the bias under two names (`bias` and `decoder.bias`), tied like the table.
+    With `twice` the class holds the bias under two names (`bias`, and `decoder.bias`, which some writers store and
+    some do not), tied like the table; with `tie_word_embeddings` off both are trained apart.
     """
     tied = config.switch("tie_word_embeddings", default=True)
     linear = Linear(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes
+from weigh.families.decoder import assemble, grouped_attention, head, multi_head_sizes, rope_sizes
 from weigh.families.gpt2 import gpt_sizes
 from weigh.families.names import GGML, fused
 from weigh.parts import Mlp, Norm, part
@@ -33,32 +33,21 @@ def gptj(config: Config) -> Architecture:
 
 def gpt_neox(config: Config) -> Architecture:
     """GPT-NeoX: q, k, v in one matrix, biases unless `attention_bias` is off, two norms a layer."""
-    width = config.integer("hidden_size")
-    heads = config.integer("num_attention_heads")
-    sizes = Sizes(
-        layers=config.layers("num_hidden_layers"),
-        width=width,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=config.divide(width, heads, "hidden_size / num_attention_heads"),
-        hidden=config.integer("intermediate_size"),
-        vocabulary=config.integer("vocab_size"),
-        context=config.integer("max_position_embeddings", default=2048),
-    )
+    sizes = multi_head_sizes(config, context=2048)
     biased = config.switch("attention_bias", default=True)
     attention = grouped_attention(sizes, q_bias=biased, k_bias=biased, v_bias=biased, o_bias=biased)
-    norm = Norm(width, bias=True)
+    norm = Norm(sizes.width, bias=True)
     layers = [
         [
             part("attention_norm", norm, i),
             part("attention", attention, i),
             part("mlp_norm", norm, i),
-            part("mlp", Mlp(width, sizes.hidden, up_bias=True, down_bias=True), i),
+            part("mlp", Mlp(sizes.width, sizes.hidden, up_bias=True, down_bias=True), i),
         ]
         for i in range(sizes.layers)
     ]
     tied = config.switch("tie_word_embeddings", default=False)
-    behind = head(config, "GPTNeoX", width, sizes.vocabulary, tied=tied)
+    behind = head(config, "GPTNeoX", sizes.width, sizes.vocabulary, tied=tied)
     return assemble(config, sizes, layers, head=behind, final_norm=norm)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import Sizes, assemble, grouped_attention, head, rope_sizes
+from weigh.families.decoder import assemble, grouped_attention, head, multi_head_sizes, rope_sizes
 from weigh.families.names import GGML, LLAMA_HF
 from weigh.parts import Mlp, Norm, part
 from weigh.types import Architecture, Family, Part
@@ -39,18 +39,7 @@ def persimmon(config: Config) -> Architecture:
 
     Source: transformers 5.23, {configuration,modeling}_persimmon.py.
     """
-    width = config.integer("hidden_size")
-    heads = config.integer("num_attention_heads")
-    sizes = Sizes(
-        layers=config.layers("num_hidden_layers"),
-        width=width,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=config.divide(width, heads, "hidden_size / num_attention_heads"),
-        hidden=config.integer("intermediate_size"),
-        vocabulary=config.integer("vocab_size"),
-        context=config.integer("max_position_embeddings", default=16384),
-    )
+    sizes = multi_head_sizes(config, context=16384)
     normed = sizes.head_dim if config.switch("qk_layernorm", default=True) else 0
     attention = grouped_attention(
         sizes,
@@ -62,8 +51,8 @@ def persimmon(config: Config) -> Architecture:
         k_norm=normed,
         qk_norm_bias=bool(normed),
     )
-    norm = Norm(width, bias=True)
-    mlp = Mlp(width, sizes.hidden, up_bias=True, down_bias=True)
+    norm = Norm(sizes.width, bias=True)
+    mlp = Mlp(sizes.width, sizes.hidden, up_bias=True, down_bias=True)
     layers = [
         [
             part("attention_norm", norm, i),
@@ -74,7 +63,7 @@ def persimmon(config: Config) -> Architecture:
         for i in range(sizes.layers)
     ]
     tied = config.switch("tie_word_embeddings", default=False)
-    behind = head(config, "Persimmon", width, sizes.vocabulary, tied=tied)
+    behind = head(config, "Persimmon", sizes.width, sizes.vocabulary, tied=tied)
     return assemble(config, sizes, layers, head=behind, final_norm=norm)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import Sizes, assemble, grouped_attention, head
+from weigh.families.decoder import Sizes, assemble, grouped_attention, head, multi_head_sizes
 from weigh.parts import Embedding, Mlp, Norm, part
 from weigh.types import Architecture, Family, Part
 
@@ -35,21 +35,10 @@ def biogpt(config: Config) -> Architecture:
 
     Source: transformers 5.23, {configuration,modeling}_biogpt.py.
     """
-    width = config.integer("hidden_size")
-    heads = config.integer("num_attention_heads")
-    sizes = Sizes(
-        layers=config.layers("num_hidden_layers"),
-        width=width,
-        heads=heads,
-        kv_heads=heads,
-        head_dim=config.divide(width, heads, "hidden_size / num_attention_heads"),
-        hidden=config.integer("intermediate_size"),
-        vocabulary=config.integer("vocab_size"),
-        context=config.integer("max_position_embeddings"),
-    )
+    sizes = multi_head_sizes(config)
     tied = config.switch("tie_word_embeddings", default=True)
-    position = part("position", Embedding(sizes.context + 2, width, role="position"))
-    return _assembled(config, sizes, head(config, "BioGpt", width, sizes.vocabulary, tied=tied), position)
+    position = part("position", Embedding(sizes.context + 2, sizes.width, role="position"))
+    return _assembled(config, sizes, head(config, "BioGpt", sizes.width, sizes.vocabulary, tied=tied), position)
 
 
 def _assembled(config: Config, sizes: Sizes, behind: list[Part], *before: Part) -> Architecture:
