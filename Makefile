@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH_STAMP := $(VENV)/.oracles
 
-.PHONY: help demo test lint docs format wheel bench clean
+.PHONY: help demo test lint docs format wheel bench fuzz clean
 help:            ## show this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
@@ -43,6 +43,13 @@ wheel: $(STAMP)  ## build what would be published
 
 bench: $(STAMP)  ## predictions against what llama.cpp reports on this machine
 	$(BIN)/python -m benchmarks.llama_cpp_memory
+
+FUZZ_SECONDS ?= 60
+fuzz: $(STAMP)   ## look for files that a reader cannot take, FUZZ_SECONDS for each format
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris
+	set -e; for seed in $$($(BIN)/python -m tests.hostile.fuzz); do \
+		$(BIN)/python -m tests.hostile.fuzz $$seed build/fuzz/$$seed -artifact_prefix=build/fuzz/ -max_total_time=$(FUZZ_SECONDS); \
+	done
 
 clean:           ## remove what the other targets made
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

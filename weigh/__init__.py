@@ -46,10 +46,12 @@ _TYPES = {"Counts": "weigh.cost.params"} | dict.fromkeys(
 
 
 def load(name: str | Path, limits: Limits | None = None) -> Model:
-    """The model behind a file, a folder, a configuration (`config.json`) or a name from `weigh catalogue`.
+    """The model behind a file, a folder, a configuration (`config.json`), a name from `weigh catalogue` or of a store
+    (Hugging Face cache, Ollama, LM Studio), or a hub id (`org/name`), of which only the headers are fetched.
 
     Tensors are described, never read; `model.inventory` is what the files say, `model.parts` what it means.
-    Raises WeighError: `exit_code` 4 where nothing has this name, 3 where it is not a valid model, 5 beyond `limits`.
+    Raises WeighError: `exit_code` 4 where nothing has this name, 3 where it is not a valid model, 5 beyond `limits`,
+    6 where a hub id needs a network that is not there.
     """
     from weigh.commands import source
 

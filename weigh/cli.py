@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from weigh import __version__
+from weigh import __version__, volumes
 from weigh.types import WeighError
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class Weigh(click.Group):
 def cli() -> None:
     """What is in a model's parameters, and what they cost: `weigh MODEL` prints the page that says it all.
 
-    MODEL is a file, a folder, a config.json or a name from `weigh catalogue`.
+    MODEL is a file, a folder, a config.json, a name from `weigh catalogue`, a model of Ollama (llama3.2:1b), of LM
+    Studio or of the Hugging Face cache, or one on the hub (org/name), of which only the headers are fetched.
     """
 
 
@@ -100,8 +101,8 @@ def emit(
         columns = [name for name, value in (table[0] if table else {}).items() if not _nested(value)]
         click.echo(to_csv(table, columns), nl=False)
     elif html:
-        from weigh.files import write_text
         from weigh.report import text
+        from weigh.writing import write_text
 
         write_text(Path(html), text.html(page()))
         click.echo(f"wrote {html}", err=True)
@@ -187,6 +188,35 @@ def show(model: str, tensors: bool, unsafe: bool, hashes: bool, json: bool, csv:
         return inventory.page(answer.result, answer.warnings)
 
     emit(answer, page, json=json, html=html, csv=csv, rows="tensors")
+
+
+@cli.command(
+    epilog="\b\nExamples:\n  weigh diff base/ fine-tuned/\n  weigh diff model/ model.Q4_K_M.gguf --tensors\n"
+    "  weigh diff a.safetensors b.safetensors --max-change 0.01 --json"
+)
+@click.argument("a")
+@click.argument("b")
+@click.option("--tensors", is_flag=True, help="List every tensor, unchanged ones too.")
+@click.option(
+    "--max-change", "most", type=click.FloatRange(0), metavar="SHARE", help="Exit with 1 where a tensor changed more."
+)
+@output_options(rows=True)
+def diff(a: str, b: str, tensors: bool, most: float | None, json: bool, csv: bool, html: str | None) -> None:
+    """What changed from model A to model B, by how much, and what that makes of B: a copy, a fine-tune, a rounding."""
+    from weigh.commands import diff as command
+    from weigh.report.progress import Meter
+
+    answer = command.run(a, b, tell=Meter("comparing"))
+
+    def page() -> Page:
+        from weigh.report import difference
+
+        return difference.page(answer.result, answer.warnings, every=tensors)
+
+    emit(answer, page, json=json, html=html, csv=csv, rows="changes")
+    refusal = None if most is None else command.exceeds(answer, most)
+    if refusal is not None:
+        raise refusal
 
 
 @cli.command(
@@ -306,6 +336,7 @@ def main() -> None:
     # A header of a million tensors makes millions of small objects that live until the end: looking through them
     # again and again for cycles took a third of the time.
     gc.set_threshold(200_000, 50, 50)
+    volumes.watch(_fetching)
     if hasattr(sys.stdout, "reconfigure"):
         # A terminal that cannot show a character gets its escape instead of a crash.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -336,6 +367,18 @@ def main() -> None:
             exit_code=70,
         )
         _fail(report, json=json)
+
+
+def _fetching(done: int, total: int) -> None:
+    """Progress of what is fetched from a hub; the meter's modules are imported when that happens."""
+    from weigh.report.progress import Meter
+
+    if not _meters:
+        _meters.append(Meter("fetching"))
+    _meters[0](done, total)
+
+
+_meters: list[Callable[[int, int], None]] = []
 
 
 def _fail(error: WeighError, *, json: bool) -> None:

@@ -1,9 +1,10 @@
-"""Opens files safely (regular, inside the model's folder, unchanged while read) and replaces them whole or not at all.
+"""Opens files safely: regular, inside the model's folder, unchanged while read. Writing is `weigh/writing.py`.
 
 The path that a user gives may be a symbolic link; `locate` resolves it once. Everything else is reached by a name that
 some file says and goes through `opened`, which keeps it inside the folder, or inside the same repository of the
 Hugging Face cache (`snapshots/<revision>/x` is a link to `../../blobs/y`). To read a new kind of file, call `opened`
-and `read_at`; nothing else in weigh opens a model's file.
+and `read_at`; nothing else in weigh opens a model's file. A path at which a volume is mounted (`weigh/volumes.py`) is
+served from there, by the same functions.
 Bytes are read by position and not through a memory map: where another process cuts a mapped file short, touching the
 map ends the process, while a short read is an error that can be told.
 """
@@ -13,12 +14,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
 
+from weigh import volumes
 from weigh.types import Limits, WeighError
 
 LINKS = 40
@@ -26,7 +27,6 @@ LINKS = 40
 POINTER = b"version https://git-lfs.github.com/spec/"
 POINTER_BYTES = 1024
 """A Git LFS pointer is shorter than this: github.com/git-lfs/git-lfs/blob/main/docs/spec.md."""
-TEMPORARY = ".weigh-tmp"
 
 _CLOSE_ON_EXEC: int = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
@@ -46,6 +46,8 @@ class OpenFile:
     descriptor: int
     links: int = 1
     """Names that the file has; more than one means that it is also a file elsewhere."""
+    spot: volumes.Spot | None = None
+    """Where it lies in a volume; then there is no descriptor."""
 
 
 # ------------------------------------------------------------------------------------------------- finding
@@ -61,6 +63,8 @@ def locate(path: str | Path) -> Path:
     current = Path(path)
     if "\0" in str(current):
         raise WeighError("a path cannot hold a NUL character", rule="FILE-NAME", path=path, exit_code=4)
+    if volumes.at(current) is not None:
+        return current
     with told(current, missing_exit=4):
         if current.is_dir():
             return Path(os.path.realpath(current, strict=True))
@@ -88,26 +92,44 @@ def _cached_repository(folder: Path) -> Path | None:
 
 def _inside(folder: Path, name: str) -> tuple[Path, tuple[str, ...]]:
     """The root that a neighbour must stay in, and the way from there to the real file."""
-    outside = WeighError(
-        f"the file name {name[:200]!r} leads out of the model's folder",
-        rule="FILE-OUTSIDE",
-        path=folder,
-        hint="weigh opens nothing outside the folder of the model; copy the file there, or name it directly",
-    )
-    way = PurePosixPath(name.replace("\\", "/") if os.sep == "\\" else name)
-    if not way.parts or "\0" in name or way.is_absolute() or ".." in way.parts or (os.sep == "\\" and ":" in name):
-        raise outside
+    if leads_out(name):
+        raise _outside(folder, name)
     target = Path(os.path.realpath(folder / name, strict=True))
     if target.is_relative_to(folder):
         return folder, target.relative_to(folder).parts
     repository = _cached_repository(folder)
     if repository is not None and target.is_relative_to(repository / "blobs"):
         return repository, target.relative_to(repository).parts
-    raise outside
+    raise _outside(folder, name)
+
+
+def leads_out(name: str) -> bool:
+    """Whether a relative name of a file would lead out of its folder, or is none."""
+    way = PurePosixPath(name.replace("\\", "/") if os.sep == "\\" else name)
+    drive = os.sep == "\\" and ":" in name
+    return not way.parts or "\0" in name or way.is_absolute() or ".." in way.parts or drive
+
+
+def _outside(folder: Path, name: str) -> WeighError:
+    return WeighError(
+        f"the file name {name[:200]!r} leads out of the model's folder",
+        rule="FILE-OUTSIDE",
+        path=folder,
+        hint="weigh opens nothing outside the folder of the model; copy the file there, or name it directly",
+    )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a located path is a folder."""
+    spot = volumes.at(path)
+    return path.is_dir() if spot is None else spot.size is None
 
 
 def exists(folder: Path, name: str) -> bool:
     """Whether the folder holds a file of this name. A name that leads outside counts as held: opening it will tell."""
+    spot = volumes.at(folder)
+    if spot is not None:
+        return leads_out(name) or spot.below(name).size is not None
     try:
         return bool(_inside(folder, name)[1])
     except WeighError:
@@ -118,6 +140,9 @@ def exists(folder: Path, name: str) -> bool:
 
 def listed(folder: Path, limits: Limits) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the files and of the folders in a folder, each sorted, hidden ones left out."""
+    spot = volumes.at(folder)
+    if spot is not None:
+        return spot.listed()
     found: dict[bool, list[str]] = {True: [], False: []}
     with told(folder), os.scandir(folder) as entries:
         for count, entry in enumerate(entries):
@@ -142,15 +167,35 @@ def lift(limit: str) -> str:
 # ------------------------------------------------------------------------------------------------- opening
 
 
-@contextmanager
-def opened(folder: Path, name: str) -> Iterator[OpenFile]:
+def opened(folder: Path, name: str) -> AbstractContextManager[OpenFile]:
     """Open a neighbour for reading, and check afterwards that it is still the same file.
 
     `folder` is a real path, as `locate` gives it. Never blocks, whatever lies there.
 
     Errors: FILE-MISSING, FILE-OUTSIDE, FILE-KIND, FILE-FOLDER, FILE-EMPTY, FILE-DENIED, FILE-LFS, FILE-CHANGED,
-    FILE-READ.
+    FILE-READ; of a volume, also its own.
     """
+    spot = volumes.at(folder)
+    return _opened_here(folder, name) if spot is None else _opened_elsewhere(folder, name, spot)
+
+
+@contextmanager
+def _opened_elsewhere(folder: Path, name: str, spot: volumes.Spot) -> Iterator[OpenFile]:
+    path = folder / name
+    if leads_out(name):
+        raise _outside(folder, name)
+    inner = spot.below(name)
+    if inner.size is None:
+        raise WeighError("there is no such file", rule="FILE-MISSING", path=path)
+    if inner.size == 0:
+        raise _empty(path)
+    file = OpenFile(path, name, inner.size, -1, spot=inner)
+    _refuse_pointer(file)
+    yield file
+
+
+@contextmanager
+def _opened_here(folder: Path, name: str) -> Iterator[OpenFile]:
     path = folder / name
     with told(path):
         root, way = _inside(folder, name)
@@ -196,9 +241,12 @@ def _require_regular(status: os.stat_result, path: Path) -> None:
             f"this is {kind}, not a regular file", rule="FILE-KIND", path=path, hint="copy its content to a file first"
         )
     if status.st_size == 0:
-        raise WeighError(
-            "the file is empty", rule="FILE-EMPTY", path=path, hint="the download or copy did not finish: get it again"
-        )
+        raise _empty(path)
+
+
+def _empty(path: Path) -> WeighError:
+    hint = "the download or copy did not finish: get it again"
+    return WeighError("the file is empty", rule="FILE-EMPTY", path=path, hint=hint)
 
 
 def _refuse_pointer(file: OpenFile) -> None:
@@ -220,6 +268,8 @@ def read_at(file: OpenFile, offset: int, count: int) -> bytes:
             path=file.path,
             offset=offset,
         )
+    if file.spot is not None:
+        return file.spot.volume.read(file.spot.name, offset, count) if count else b""
     pieces: list[bytes] = []
     with told(file.path):
         while count:
@@ -237,6 +287,14 @@ def _read(descriptor: int, count: int, offset: int) -> bytes:
         return os.pread(descriptor, count, offset)
     os.lseek(descriptor, offset, os.SEEK_SET)
     return os.read(descriptor, count)
+
+
+def expect(file: OpenFile, spans: Iterable[tuple[int, int]]) -> None:
+    """Advice before many small reads of one file: their (offset, number of bytes). Here it changes nothing."""
+    if file.spot is not None:
+        name, size = file.spot.name, file.size
+        lying = ((name, begin, min(count, size - begin)) for begin, count in spans if 0 <= begin < size)
+        file.spot.volume.expect(lying)
 
 
 def _changed(file: OpenFile) -> WeighError:
@@ -265,80 +323,3 @@ def told(path: Path, missing_exit: int = 3) -> Iterator[None]:
             raise WeighError("symbolic links lead round in a circle", rule="FILE-LOOP", path=path) from cause
         reason = os.strerror(cause.errno) if cause.errno else str(cause)
         raise WeighError(f"cannot be read: {reason}", rule="FILE-READ", path=path) from cause
-
-
-# ------------------------------------------------------------------------------------------------- writing
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Put a text in a file's place. Errors: those of `replacing`."""
-    data = text.encode()
-    with replacing(path, len(data)) as file:
-        file.write(data)
-
-
-@contextmanager
-def replacing(path: str | Path, nbytes: int = 0) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` once it is whole and on the disk.
-
-    Until then the old file stays, whatever happens; afterwards the new one has the old one's mode, or the usual mode.
-    A link is followed and stays a link. `nbytes` is what will be written, where that is known beforehand.
-
-    Errors: WRITE-SPACE (exit 5), WRITE-DENIED, WRITE-FOLDER, WRITE-FAILED.
-    """
-    target = Path(os.path.realpath(path))
-    with _told_writing(target):
-        _require_space(target.parent, nbytes)
-        mode = stat.S_IMODE(target.stat().st_mode) if target.is_file() else None
-        made = target.with_name(f".{target.name[:100]}.{os.getpid()}.{os.urandom(4).hex()}{TEMPORARY}")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _CLOSE_ON_EXEC
-        descriptor = os.open(made, flags, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            if mode is not None:
-                made.chmod(mode)
-            made.replace(target)
-        except BaseException:
-            made.unlink(missing_ok=True)
-            raise
-        _settle(target.parent)
-
-
-def _require_space(folder: Path, nbytes: int) -> None:
-    """Refuse before writing what would fill the disk, with a hundredth to spare."""
-    import shutil
-
-    free = shutil.disk_usage(folder).free
-    if nbytes + nbytes // 100 > free:
-        raise OSError(errno.ENOSPC, f"{nbytes:,} bytes are needed, {free:,} are free")
-
-
-def _settle(folder: Path) -> None:
-    """Bring the new name to the disk too; where a folder cannot be opened (Windows), the system sees to it."""
-    if not _HAS_FOLDER_DESCRIPTORS:
-        return
-    descriptor = os.open(folder, os.O_RDONLY | _CLOSE_ON_EXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _told_writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as cause:
-        reason = cause.strerror or str(cause)
-        if cause.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
-            message = f"no room to write this: {reason}"
-            raise WeighError(message, rule="WRITE-SPACE", path=path, exit_code=5) from cause
-        if cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise WeighError(f"not allowed to write this: {reason}", rule="WRITE-DENIED", path=path) from cause
-        if cause.errno in (errno.ENOENT, errno.ENOTDIR, errno.EISDIR):
-            message = "there is no folder to write this in" if cause.errno != errno.EISDIR else "this is a folder"
-            raise WeighError(message, rule="WRITE-FOLDER", path=path) from cause
-        raise WeighError(f"cannot be written: {reason}", rule="WRITE-FAILED", path=path) from cause

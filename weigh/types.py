@@ -8,7 +8,7 @@ No I/O here and no numpy at run time, so that `import weigh` stays cheap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -79,6 +79,9 @@ class Limits:
     files: int = 10_000
     opcodes: int = 10_000_000
     seconds: float = 60.0
+    fetched_bytes: int = 2**30
+    fetch_seconds: float = 600.0
+    """By the clock: waiting for a hub takes no CPU."""
 
 
 # ------------------------------------------------------------------------------------- what the bytes say
@@ -92,7 +95,8 @@ class Piece:
     """Name of the file, relative to the inventory's folder."""
     offset: int
     nbytes: int
-    kind: Literal["data", "scale", "zero", "index"] = "data"
+    kind: Literal["data", "scale", "zero", "index", "packed"] = "data"
+    """`packed`: the file's own library turned the data into these bytes (compressed, in chunks, in another order)."""
     shape: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
 
@@ -140,6 +144,26 @@ class Inventory:
     folder: str = ""
     """Where the file names of the pieces are relative to."""
     warnings: tuple[str, ...] = ()
+    shared: tuple[Tensor, ...] = ()
+    """Further names whose bytes lie in those of `tensors`: tied weights, slices. No count includes them."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTensor:
+    """A tensor that is to be written. Its bytes are asked for when their turn comes, and not kept."""
+
+    name: str
+    shape: tuple[int, ...]
+    """Outermost first."""
+    codec: str
+    """Id of a Codec."""
+    content: Callable[[], Iterable[bytes | bytearray | memoryview]]
+    """The encoded bytes in chunks of any size, in the order of the shape."""
+
+
+Write = Callable[[Path, Sequence[NewTensor], Mapping[str, Any], int | None, Iterable[Path]], tuple[Path, ...]]
+"""(file to write, tensors, metadata, most bytes of tensors in one file or None, files that are read meanwhile):
+writes one file, or several where they do not fit in one, and gives their paths."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +178,7 @@ class Format:
     read: Callable[[Path, Limits], Inventory]
     source: str
     """Address of the specification."""
+    write: Write | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from weigh.formats import FORMATS, read
-from weigh.types import Format, Limits, WeighError
+from weigh.formats import FORMATS, copy, read
+from weigh.types import Format, Inventory, Limits, NewTensor, WeighError
 
 GARBAGE = (b"", b"\0", b"\xff" * 64, b"{}", b"[", b"plain text", bytes(range(64)), b"PK\x03\x04" + b"\0" * 60)
 
@@ -46,6 +46,42 @@ def test_a_reader_refuses_garbage_with_a_rule(kind: Format, content: bytes, tmp_
                 attempt()
             assert caught.value.rule not in ("", "READ-UNEXPECTED")
             assert caught.value.exit_code == 3
+
+
+def _stored(path: Path) -> tuple[Inventory, list[bytes]]:
+    inventory = read(path)
+    pieces = [tensor.pieces[0] for tensor in inventory.tensors]
+    folder = Path(inventory.folder)
+    return inventory, [(folder / one.file).read_bytes()[one.offset : one.offset + one.nbytes] for one in pieces]
+
+
+@pytest.mark.parametrize("most", [None, 100])
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind.write is not None], ids=lambda kind: kind.id)
+def test_what_is_written_is_read_and_written_again_the_same(kind: Format, most: int | None, tmp_path: Path) -> None:
+    def new(name: str, shape: tuple[int, ...], codec: str, nbytes: int) -> NewTensor:
+        raw = bytes(ord(name[0]) + place & 255 for place in range(nbytes))
+        return NewTensor(name, shape, codec, lambda: [raw[:3], raw[3:]])
+
+    # The shapes that are odd but right: no values, no axes, NaN, one that is larger than a file may be.
+    tensors = [
+        new("a", (3, 4), "f32", 48), new("b.c", (0, 2), "f16", 0), new("é", (), "f64", 8), new("nan", (2,), "f16", 4),
+        new("z" * 63, (40,), "i32", 160),
+    ]  # fmt: skip
+    assert kind.write is not None
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    written = kind.write(tmp_path / "first" / f"m{kind.suffixes[0]}", tensors, {}, most, ())
+    first, raw = _stored(written[0])
+    assert {one.name: (one.shape, one.codec) for one in first.tensors} == {
+        one.name: (one.shape, one.codec) for one in tensors
+    }
+    contents = {one.name: b"".join(map(bytes, one.content())) for one in tensors}
+    assert raw == [contents[one.name] for one in first.tensors]
+    again = copy(first, tmp_path / "second" / f"m{kind.suffixes[0]}", max_shard_bytes=most)
+    second, raw_again = _stored(again[0])
+    assert (second.tensors, second.metadata, second.files) == (first.tensors, first.metadata, first.files)
+    assert raw_again == raw
+    assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
 
 
 @pytest.mark.parametrize("kind", FORMATS, ids=lambda kind: kind.id)

@@ -34,9 +34,9 @@ def test_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_other_things(tmp_path: Path) -> None:
-    refusal = _refusal(_fill(tmp_path, README__md="x", tf_model__h5=b"\x89HDF"))
+    refusal = _refusal(_fill(tmp_path, README__md="x", flax_model__msgpack=b"\x89"))
     assert refusal.rule == "FOLDER-NONE"
-    assert "tf_model.h5" in refusal.message
+    assert "flax_model.msgpack" in refusal.message
 
 
 def test_a_folder_of_folders_names_them(tmp_path: Path) -> None:
@@ -81,9 +81,9 @@ def test_a_configuration_alone(tmp_path: Path) -> None:
 
 
 def test_a_configuration_beside_weights_that_are_not_read(tmp_path: Path) -> None:
-    inventory = formats.read(_fill(tmp_path, config__json=CONFIG, tf_model__h5=b"\x89HDF"))
+    inventory = formats.read(_fill(tmp_path, config__json=CONFIG, flax_model__msgpack=b"\x89"))
     assert inventory.format == "config"
-    assert "tf_model.h5" in inventory.warnings[0]
+    assert "flax_model.msgpack" in inventory.warnings[0]
 
 
 def test_one_gguf(tmp_path: Path) -> None:

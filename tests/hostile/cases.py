@@ -189,7 +189,6 @@ JSON = (
 )  # fmt: skip
 
 FOREIGN = (
-    Case("hdf5.h5", b"\x89HDF\r\n\x1a\n" + b"\0" * 60, "FORMAT-UNREAD"),
     Case("page.safetensors", b"<!DOCTYPE html><html>", "FORMAT-UNREAD"),
     Case("old.bin", b"tjgg\x03\0\0\0", "FORMAT-UNREAD"),
     Case("text.bin", b"what is this", "FORMAT-UNKNOWN"),

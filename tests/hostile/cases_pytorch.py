@@ -177,7 +177,7 @@ ZIPS = (
     Case("old_script.pt", archive({"m/model.json": b"{}"}), "PT-NONE"),
     Case("two_checkpoints.pt", archive({"a/data.pkl": pickled({}), "b/data.pkl": EVIL}), "PT-MANY"),
     Case("arrays.pt", archive({"a.npy": b"\x93NUMPY"}), "FORMAT-UNREAD"),
-    Case("model.keras", archive({"config.json": b"{}", "metadata.json": b"{}"}), "FORMAT-UNREAD"),
+    Case("model.keras.pt", archive({"config.json": b"{}", "metadata.json": b"{}"}), "FORMAT-UNREAD"),
     Case("empty_zip.pt", b"PK\x05\x06" + b"\0" * 18, "FORMAT-UNREAD"),
 )  # fmt: skip
 

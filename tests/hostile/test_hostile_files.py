@@ -7,26 +7,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import cases, cases_onnx, cases_pytorch
+from tests.hostile import cases, cases_keras, cases_onnx, cases_pytorch
 from tests.hostile.cases import Case
 from weigh import formats
 from weigh.types import Limits, WeighError
 
-REFUSED = (*cases.REFUSED, *cases_pytorch.REFUSED, *cases_onnx.REFUSED)
-EXOTIC = (*cases.EXOTIC, *cases_pytorch.EXOTIC, *cases_onnx.EXOTIC)
-SOURCES = (Path(formats.__file__).parent, Path(formats.__file__).parents[1] / "files.py")
-PREFIXES = "FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES|WRITE|PT|PICKLE|ZIP|ONNX|NPY"
+REFUSED = (*cases.REFUSED, *cases_pytorch.REFUSED, *cases_onnx.REFUSED, *cases_keras.REFUSED)
+EXOTIC = (*cases.EXOTIC, *cases_pytorch.EXOTIC, *cases_onnx.EXOTIC, *cases_keras.EXOTIC)
+ROOT = Path(formats.__file__).parents[1]
+SOURCES = (ROOT / "formats", ROOT / "files.py", ROOT / "writing.py")
+PREFIXES = (
+    "COPY|MANIFEST|FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES|WRITE|PT|PICKLE|ZIP|ONNX|NPY|H5|KERAS"
+)
 NEEDS_MORE_THAN_A_FILE = {
     "FILE-CHANGED", "FILE-DENIED", "FILE-FOLDER", "FILE-KIND", "FILE-LOOP", "FILE-MISSING", "FILE-NAME", "FILE-RANGE",
-    "FILE-READ", "FOLDER-EMPTY", "FOLDER-FILES", "FOLDER-MANY", "FOLDER-NONE", "INDEX-ABSENT", "INDEX-TWICE",
+    "FILE-READ", "FOLDER-EMPTY", "FOLDER-FILES", "FOLDER-MANY", "FOLDER-NONE", "H5-CRASH", "H5-LIBRARY", "H5-MEMORY",
+    "H5-PROCESS", "H5-RANGE", "H5-STUCK", "INDEX-ABSENT", "INDEX-TWICE",
     "ONNX-HARDLINK",
-    "READ-MEMORY", "READ-UNEXPECTED", "VALUES-CODEC", "VALUES-MEMORY", "VALUES-ORDER", "VALUES-PIECES", "VALUES-SIZE",
-    "WRITE-DENIED", "WRITE-FAILED", "WRITE-FOLDER", "WRITE-SPACE",
+    "READ-MEMORY", "READ-UNEXPECTED", "VALUES-CODEC", "VALUES-MEMORY", "VALUES-ORDER", "VALUES-PACKED",
+    "VALUES-PIECES", "VALUES-SIZE",
+    "COPY-CHANGED", "COPY-FORMAT", "COPY-MEMORY", "COPY-NONE", "COPY-ORDER", "COPY-PIECES", "COPY-QUANTIZED",
+    "COPY-VALUES", "GGUF-ORDER",
+    "MANIFEST-FORM", "MANIFEST-HASH", "MANIFEST-PARTS", "MANIFEST-SIZE", "MANIFEST-UNFINISHED",
+    "WRITE-BESIDE", "WRITE-BYTES", "WRITE-CODEC", "WRITE-DENIED", "WRITE-FAILED", "WRITE-FOLDER", "WRITE-HEADER",
+    "WRITE-KEY", "WRITE-KIND", "WRITE-LOOP", "WRITE-METADATA", "WRITE-NAME", "WRITE-RACE", "WRITE-RANK", "WRITE-SHARD",
+    "WRITE-SOURCE", "WRITE-SPACE", "WRITE-SUFFIX", "WRITE-TWICE", "WRITE-VALUE",
 }  # fmt: skip
 """Rules about several files, the file system, writing, or a tensor's values; tests/formats holds them to it."""
 NEEDS_LIMITS = {
-    "GGUF-BUDGET", "GGUF-HEADER", "GGUF-PARTS", "GGUF-STRING", "INDEX-FILES", "INDEX-SIZE", "INDEX-TENSORS",
-    "ONNX-BUDGET", "ONNX-FILES", "ONNX-TENSORS", "ONNX-TEXT",
+    "GGUF-BUDGET", "GGUF-HEADER", "GGUF-PARTS", "GGUF-STRING", "H5-OBJECTS", "H5-TIME", "INDEX-FILES", "INDEX-SIZE",
+    "INDEX-TENSORS",
+    "KERAS-SIZE", "ONNX-BUDGET", "ONNX-FILES", "ONNX-TENSORS", "ONNX-TEXT",
     "PICKLE-BUDGET", "ST-HEADER", "ST-SHARDS", "ST-TENSORS", "ZIP-ENTRIES", "ZIP-SIZE",
 }  # fmt: skip
 """Rules that pass a limit; test_budgets.py lowers the limit instead of writing a gigabyte."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile import craft, craft_onnx, craft_pytorch
+from tests.hostile import craft, craft_keras, craft_onnx, craft_pytorch
 from tests.hostile.craft import ARRAY, F32, STRING, U32, array, entry, key, named, number, tensor, text
 from weigh import formats
 from weigh.types import Inventory, WeighError
@@ -67,6 +67,7 @@ SEEDS = {
     "c.json": JSON,
     "d.onnx": ONNX,
     "e.npy": craft_onnx.npy(),
+    "g.keras": craft_keras.keras(craft_keras.h5(craft_keras.dense)),
     "f.npz": craft_onnx.npz({"a.npy": craft_onnx.npy()}, packed=True),
 }
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from weigh.commands.source import load
+from weigh.commands.source import find, load
 from weigh.cost.params import Counts, count
 from weigh.families import family_of
 from weigh.families.audit import Audit, differences, promises
 from weigh.files import locate
 from weigh.formats import pytorch
-from weigh.formats.digest import Tell, digests
+from weigh.formats.digest import Tell, digests, stated
 from weigh.report.answer import Answer
 from weigh.types import Limits, Model
 
@@ -27,15 +27,19 @@ def run(
     if hashes:
         result["sha256"] = digests(model.inventory, tell)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
+    if hashes:
+        warnings += stated(model.inventory)
     return Answer("show", {"model": name, "tensors": tensors}, result, warnings)
 
 
 def run_imports(name: str, limits: Limits | None = None) -> Answer:
     """What unpickling a checkpoint with Python would import: a row for each name, and whether a model needs it.
 
-    Errors: those of `files.locate`, of the container, and of a pickle that is broken before its first import.
+    Errors: those of `source.find` and `files.locate`, of the container, and of a pickle that is broken before its first
+    import.
     """
-    found = pytorch.imports(locate(name), limits or Limits())
+    limits = limits or Limits()
+    found = pytorch.imports(locate(find(name, limits).path), limits)
     if found.stopped is not None and not found.asked:
         raise found.stopped
     rows = [

@@ -12,7 +12,7 @@ from weigh.commands.source import load
 from weigh.cost.loading import loaded
 from weigh.cost.memory import fits
 from weigh.cost.params import count
-from weigh.formats.digest import Tell, digests
+from weigh.formats.digest import Tell, digests, stated
 from weigh.report.answer import Answer
 from weigh.types import Model, Workload
 
@@ -32,6 +32,8 @@ def run(name: str, *, on: str = "this", hashes: bool = False, tell: Tell | None 
     if hashes:
         shown["sha256"] = digests(model.inventory, tell)
     warnings = [*model.inventory.warnings, *model.warnings, *counts.warnings]
+    if hashes:
+        warnings += stated(model.inventory)
     place = locate(on)
     refusal = obstacle(model, place, options.get("engine", DEFAULT_ENGINE))
     if refusal is not None:

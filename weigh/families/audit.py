@@ -58,6 +58,8 @@ class Promise:
     """Its parts stand before the first layer."""
     expert: int | None = None
     """Number of the expert, where each has a tensor of its own."""
+    turned: bool = False
+    """Stored inputs first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,8 @@ def stacked_promises(model: Model, family: Family, dialect: str) -> Iterator[Pro
         if members[0][2]:
             shape = (*shape[:-2], *shape[:-3:-1])
         optional = all(slot.tied for _, slot in slots)
-        yield Promise(name, shape, slots, optional, entrance=slots[0][0].path in before)
+        entrance = slots[0][0].path in before
+        yield Promise(name, shape, slots, optional, entrance, turned=members[0][2])
 
 
 def _before_the_layers(model: Model) -> frozenset[str]:

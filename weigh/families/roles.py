@@ -11,6 +11,7 @@ _LAYER = re.compile(r"(?:^|[._/])(?:layers?|h|blocks?|blk|resblocks|stages?|enco
 
 _PATTERNS: tuple[tuple[Role, str], ...] = (
     ("buffer", r"inv_freq|position_ids|(^|[./])(attn|attention)\.(masked_)?bias$|num_batches|running_(mean|var)"),
+    ("buffer", r"moving_(mean|variance)|seed_generator_state"),
     ("buffer", r"rope_f(reqs|actors)|attn\.causal_mask$"),
     ("router", r"moe_statics"),
     ("buffer", r"slope_rate|(query|key|diagonal)_decay|e_score_correction_bias|exp_probs_b|tid2eid|ffn\.gate\.bias"),
@@ -62,19 +63,19 @@ _PATTERNS: tuple[tuple[Role, str], ...] = (
     ("router", r"router|ffn_gate_inp|(mlp|moe|feed_forward|ffn|mixer)\.gate\."),
     ("expert", r"experts?[._]|_exps|block_sparse_moe\.(in|out)put_linear"),
     ("embedding", r"embed_tokens|tokens?_embd?|tok_embeddings|word_embeddings|(^|[._])wte|embed_in"),
-    ("embedding", r"(^|[._])embed(dings?)?\.|^transformer\.w\."),
+    ("embedding", r"(^|[._])embed(dings?)?\.|^transformer\.w\.|/embeddings(:0)?$"),
     ("head", r"lm_head|embed_out|^output\.|^head\.|score\.|classifier|qa_outputs|^cls\.|vocab_projector"),
     ("head", r"output_projection"),
     ("attention_q", r"q_proj|attn_q|query(?!_key|_decay)|q_lin|output_gate|attention\.receptance|(^|[._])[wW]q"),
     ("attention_q", r"q_a_proj|q_b_proj|indexer\.weights_proj"),
-    ("attention_k", r"k_proj|kv_a_proj|compressor\.wgate|attn_k|[._]key[._]|k_lin|(^|[._])[wW]k"),
-    ("attention_v", r"v_proj|attn_v|[._]value[._]|v_lin|(^|[._])[wW]v"),
+    ("attention_k", r"k_proj|kv_a_proj|compressor\.wgate|attn_k|[._/]key[._/]|k_lin|(^|[._])[wW]k"),
+    ("attention_v", r"v_proj|attn_v|[._/]value[._/]|v_lin|(^|[._])[wW]v"),
     ("attention_o", r"o_proj|out_proj|attn_output|(attn|attention)\.dense|attention\.output|out_lin|(^|[._])wo"),
-    ("attention_o", r"attn\.c_proj"),
+    ("attention_o", r"attn\.c_proj|/attention_output/"),
     ("mlp_gate", r"gate_proj|ffn_gate|(^|[._])w1"),
     ("mlp_up", r"up_proj|ffn_up|c_fc|fc1|fc_in|dense_h_to_4h|intermediate|lin1|(^|[._])w3"),
     ("mlp_down", r"down_proj|ffn_down|mlp\.c_proj|fc2|fc_out|dense_4h_to_h|output\.dense|lin2|(^|[._])w2"),
-    ("conv", r"conv"),
+    ("conv", r"conv|(depth|point)wise_kernel"),
 )  # fmt: skip
 _ANY = re.compile("|".join(f"(?P<r{i}>{pattern})" for i, (_, pattern) in enumerate(_PATTERNS)))
 _SEARCHES = tuple((role, re.compile(pattern)) for role, pattern in _PATTERNS)

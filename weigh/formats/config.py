@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from weigh.formats import pytorch, safetensors, sidecar
+from weigh.formats import keras, pytorch, safetensors, sidecar
 from weigh.types import Format, Inventory, Limits, WeighError
 
 NAMES_A_MODEL = ("model_type", "_class_name", "architectures")
@@ -38,6 +38,8 @@ def read(path: Path, limits: Limits) -> Inventory:
         return safetensors.read_index(path, limits)
     if path.name.endswith(pytorch.INDEX_SUFFIX):
         return pytorch.read_index(path, limits)
+    if path.name.endswith(keras.INDEX_SUFFIX):
+        return keras.read_index(path, limits)
     found = sidecar.required(path.parent, path.name, limits)
     configuration: Mapping[str, Any] = found.configuration or {}
     if "weight_map" in configuration:

@@ -1,4 +1,4 @@
-"""Finds the one model that lies in a folder: safetensors, GGUF, PyTorch, ONNX, shards, a configuration.
+"""Finds the one model that lies in a folder: safetensors, GGUF, PyTorch, ONNX, Keras, shards, a configuration.
 
 What belongs together is told by what files say of each other (an index) and by the numbers that shards carry in their
 names. To find a new format's files in folders, add its suffix to `_candidates`.
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from weigh import files
-from weigh.formats import config, gguf, json_text, numpy_files, onnx, pytorch, safetensors, sidecar
+from weigh.formats import config, gguf, json_text, keras, manifest, numpy_files, onnx, pytorch, safetensors, sidecar
 from weigh.formats.shards import VALUES_A_TENSOR
 from weigh.types import Inventory, Limits, WeighError
 
-UNREAD_SUFFIXES = (".h5", ".keras", ".npy", ".msgpack", ".tflite")
+UNREAD_SUFFIXES = (".npy", ".msgpack", ".tflite")
 ORIGINAL = "consolidated"
 """Some repositories hold the weights twice, also in the vendor's own layout under this name."""
 
@@ -39,6 +39,10 @@ def read(folder: Path, limits: Limits) -> Inventory:
         raise WeighError("the folder is empty", rule="FOLDER-EMPTY", path=folder)
     if sidecar.NAME in names:
         sidecar.required(folder, sidecar.NAME, limits)
+    for name in names:
+        said = manifest.beside(folder, name, limits) if name.endswith(manifest.SUFFIX) else None
+        if said is not None:
+            manifest.require_finished(said[0], folder / name)
     candidates = _candidates(folder, names, limits)
     chosen, others = _preferred(candidates)
     if len(chosen) > 1:
@@ -59,7 +63,7 @@ def read(folder: Path, limits: Limits) -> Inventory:
         return _with_warnings(inventory, warnings)
     found = f"; weigh does not read {_listing(unread)}" if unread else ""
     raise WeighError(
-        "the folder holds no model: no safetensors, GGUF, PyTorch or ONNX file and no config.json" + found,
+        "the folder holds no model: no safetensors, GGUF, PyTorch, ONNX or Keras file and no config.json" + found,
         rule="FOLDER-NONE",
         path=folder,
         hint=f"name the folder of the model itself: {_listing(list(below))}" if below else "name the model's file",
@@ -88,8 +92,15 @@ def _candidates(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[st
 
 def _graphs(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[str, Reader]:
     """Exported graphs and archives of arrays, where the weights are there in no other form."""
-    for suffix, read_one in ((".onnx", onnx.read), (".npz", numpy_files.read)):
-        found = {name: _reader(read_one, folder / name, limits) for name in names if name.endswith(suffix)}
+    stems = tuple(name.removesuffix(keras.INDEX_SUFFIX) for name in names if name.endswith(keras.INDEX_SUFFIX))
+    shards = {name for name in names if (one := keras.SHARD.fullmatch(name)) is not None and one["stem"] in stems}
+    kinds = (
+        (".onnx", onnx.read), (".keras", keras.read), (keras.INDEX_SUFFIX, keras.read_index), (".h5", keras.read),
+        (".npz", numpy_files.read),
+    )  # fmt: skip
+    for suffix, read_one in kinds:
+        own = [name for name in names if name.endswith(suffix) and name not in shards]
+        found = {name: _reader(read_one, folder / name, limits) for name in own}
         if found:
             return found
     return {}
@@ -118,8 +129,10 @@ def _shards_of(index: Path, limits: Limits) -> set[str]:
     with files.opened(index.parent, index.name) as file:
         data = files.read_at(file, 0, min(file.size, limits.header_bytes))
     values = VALUES_A_TENSOR * limits.tensors
-    weight_map: Any = json_text.parse(data, index, limits, values).get("weight_map")
-    return {name for name in weight_map.values() if type(name) is str} if isinstance(weight_map, dict) else set()
+    document = json_text.parse(data, index, limits, values)
+    weight_map: Any = document.get("weight_map")
+    named = weight_map.values() if isinstance(weight_map, dict) else manifest.parts(manifest.entry_of(document))
+    return {name for name in named if type(name) is str}
 
 
 def _preferred(candidates: dict[str, Reader]) -> tuple[dict[str, Reader], list[str]]:

@@ -13,8 +13,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from weigh import codecs, files
-from weigh.formats import gguf_config, gguf_header
+from weigh import codecs, files, volumes
+from weigh.formats import gguf_config, gguf_header, gguf_write, manifest
 from weigh.formats.gguf_header import Entry, Header
 from weigh.types import Format, Inventory, Limits, Piece, Tensor, WeighError
 
@@ -46,9 +46,18 @@ def read(path: Path, limits: Limits) -> Inventory:
     contents = _contents(folder, path.name, limits)
     parts: tuple[Contents, ...] = (contents,)
     count = _whole(contents, "split.count", 1, folder)
-    if count > 1:
-        parts = _parts(folder, contents, count, limits)
-    return _inventory(path, folder, parts)
+    if count < 2:
+        return _inventory(path, folder, parts)
+    match = PART.fullmatch(path.name)
+    beside = "" if match is None else match["stem"] + manifest.SUFFIX
+    said = manifest.beside(folder, beside, limits) if beside else None
+    if said is None:
+        return _inventory(path, folder, _parts(folder, contents, count, limits))
+    entry, size = said
+    manifest.require_finished(entry, path)
+    parts = _parts(folder, contents, count, limits)
+    manifest.require_sizes(entry, {part.name: part.size for part in parts}, path)
+    return _inventory(path, folder, parts, ((beside, size),))
 
 
 # --------------------------------------------------------------------------------------------------- one file
@@ -190,6 +199,7 @@ def _parts(folder: Path, given: Contents, count: int, limits: Limits) -> tuple[C
             path=path,
             hint="get the missing files into the same folder",
         )
+    volumes.expect_beginnings(folder, names, gguf_header.WINDOW_BYTES)
     parts: list[Contents] = []
     for name in names:
         parts.append(given if name == given.name else _contents(folder, name, limits))
@@ -222,7 +232,9 @@ def _check_parts(parts: tuple[Contents, ...], folder: Path) -> None:
         raise WeighError(message, rule="GGUF-SPLIT", path=folder / parts[0].name)
 
 
-def _inventory(path: Path, folder: Path, parts: tuple[Contents, ...]) -> Inventory:
+def _inventory(
+    path: Path, folder: Path, parts: tuple[Contents, ...], extra: tuple[tuple[str, int], ...] = ()
+) -> Inventory:
     first = parts[0]
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
     warnings = [warning for part in parts for warning in part.warnings]
@@ -243,7 +255,7 @@ def _inventory(path: Path, folder: Path, parts: tuple[Contents, ...]) -> Invento
         tensors=tensors,
         configuration=configuration,
         metadata=metadata,
-        files=tuple((part.name, part.size) for part in parts),
+        files=(*((part.name, part.size) for part in parts), *extra),
         folder=str(folder),
         warnings=tuple(warnings),
     )
@@ -256,4 +268,5 @@ FORMAT = Format(
     sniff=sniff,
     read=read,
     source="https://github.com/ggml-org/ggml/blob/master/docs/gguf.md",
+    write=gguf_write.write,
 )

@@ -8,7 +8,7 @@ one line in `SCALARS`.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal, NamedTuple
@@ -175,13 +175,7 @@ class Cursor:
 def read(file: files.OpenFile, limits: Limits) -> Header:
     """The whole header of an open GGUF file."""
     cursor = Cursor(file, limits)
-    if file.size < len(MAGIC) or files.read_at(file, 0, len(MAGIC)) != MAGIC:
-        raise cursor.error("does not begin with GGUF", "GGUF-MAGIC")
-    cursor.step(len(MAGIC))
-    version = _version(cursor)
-    tensors, keys = cursor.numbers("QQ")
-    _require_count(cursor, keys, 8 + 4 + 1, "keys", limits.keys)
-    _require_count(cursor, tensors, 8 + 4 + 4 + 8, "tensors", limits.tensors)
+    version, tensors, keys = _begin(cursor)
     metadata: dict[str, Any] = {}
     types: dict[str, int] = {}
     for _ in range(keys):
@@ -193,6 +187,33 @@ def read(file: files.OpenFile, limits: Limits) -> Header:
         metadata[key] = _value(cursor, kind, key)
     entries = tuple(_entry(cursor) for _ in range(tensors))
     return Header(version, cursor.order, metadata, types, entries, cursor.position, tuple(cursor.warnings))
+
+
+def encoded(file: files.OpenFile, limits: Limits) -> Iterator[tuple[str, int, bytes]]:
+    """Each key of the metadata with the type and the bytes of its value, as they stand in a little-endian file."""
+    cursor = Cursor(file, limits)
+    _, _, keys = _begin(cursor)
+    if cursor.order == ">":
+        raise cursor.error("values of a big-endian file are not copied", "GGUF-ORDER")
+    for _ in range(keys):
+        key = cursor.name("key")
+        (kind,) = cursor.numbers("I")
+        start = cursor.position
+        _value(cursor, kind, key)
+        yield key, kind, files.read_at(file, start, cursor.position - start)
+
+
+def _begin(cursor: Cursor) -> tuple[int, int, int]:
+    """Version, number of tensors and number of keys."""
+    file, limits = cursor.file, cursor.limits
+    if file.size < len(MAGIC) or files.read_at(file, 0, len(MAGIC)) != MAGIC:
+        raise cursor.error("does not begin with GGUF", "GGUF-MAGIC")
+    cursor.step(len(MAGIC))
+    version = _version(cursor)
+    tensors, keys = cursor.numbers("QQ")
+    _require_count(cursor, keys, 8 + 4 + 1, "keys", limits.keys)
+    _require_count(cursor, tensors, 8 + 4 + 4 + 8, "tensors", limits.tensors)
+    return version, tensors, keys
 
 
 def _version(cursor: Cursor) -> int:

@@ -97,7 +97,9 @@ def _contents(folder: Path, name: str, limits: Limits) -> Contents:
         metadata["shared"] = dict(found.shared)
     if found.apart:
         metadata["apart"] = {key: {"tensors": a.tensors, "bytes": a.bytes} for key, a in found.apart.items()}
-    return Contents(name, file.size, length, found.tensors, metadata, found.shared_bytes, (*idle, *found.warnings))
+    if found.quantized:
+        metadata["quantized"] = dict.fromkeys(found.quantized, True)
+    return Contents(name, file.size, length, found.tensors, metadata, found.shared_tensors, (*idle, *found.warnings))
 
 
 def _from_pickles(first: bytes, file: files.OpenFile, budget: Budget) -> tuple[Any, dict[str, Place], int, bool]:
@@ -166,7 +168,7 @@ def _no_checkpoint(entries: Mapping[str, pytorch_zip.Entry], budget: Budget) -> 
     if entries and all(name.endswith(".npy") for name in entries):
         what = "a set of NumPy arrays under another name than .npz"
     elif "config.json" in entries and "metadata.json" in entries:
-        what = "a Keras model (.keras)"
+        what = "a model of Keras under another name than .keras"
     if what:
         error = budget.wrong(f"this is {what}: recognised, but not read as PyTorch", "FORMAT-UNREAD")
         error.hint = foreign.SAFER
@@ -254,6 +256,7 @@ def _inventory(
         files=(*((part.name, part.size) for part in parts), *extra, *beside.files),
         folder=str(path.parent),
         warnings=(*warnings, *dict.fromkeys(word for part in parts for word in part.warnings), *beside.warnings),
+        shared=tuple(tensor for part in parts for tensor in part.shared.values()),
     )
 
 

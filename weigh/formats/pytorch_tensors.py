@@ -50,9 +50,11 @@ class Found:
     tensors: tuple[Tensor, ...]
     shared: Mapping[str, str]
     """A tensor whose values lie wholly in another one's, and that one."""
-    shared_bytes: Mapping[str, int]
-    """What each of them would take on its own."""
+    shared_tensors: Mapping[str, Tensor]
+    """Each of them as it would be on its own."""
     apart: Mapping[str, Apart]
+    quantized: tuple[str, ...]
+    """Tensors whose scale and zero point are not among the values."""
     warnings: tuple[str, ...]
 
 
@@ -90,10 +92,10 @@ def arrange(root: Any, places: Mapping[str, Place], budget: Budget) -> Found:
         held = f"; it holds {', '.join(map(repr, list(apart)[:4]))}" if apart else ""
         raise budget.wrong(f"the file holds no tensor of a model{held}", "PT-EMPTY")
     kept, shared = _kept(placed)
-    others = {one.tensor.name: one.tensor.nbytes for one in placed if one.tensor.name in shared}
-    return Found(
-        tuple(one.tensor for one in kept), shared, others, apart, tuple(_warnings(kept, shared, apart, places))
-    )
+    others = {one.tensor.name: one.tensor for one in placed if one.tensor.name in shared}
+    quantized = tuple(one.tensor.name for one in kept if one.quantized)
+    warnings = tuple(_warnings(kept, shared, apart, places))
+    return Found(tuple(one.tensor for one in kept), shared, others, apart, quantized, warnings)
 
 
 # ------------------------------------------------------------------------------------------ which are the model's

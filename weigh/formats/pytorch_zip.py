@@ -85,6 +85,7 @@ def entries(file: files.OpenFile, limits: Limits) -> Mapping[str, Entry]:
         raise error(message, "ZIP-ENTRIES", file, hint=files.lift("tensors"), exit_code=5)
     directory = files.read_at(file, end.start, end.size)
     records = _records(directory, end, file)
+    files.expect(file, ((record.header, _LOCAL_FIELDS.size + len(record.name)) for record in records))
     found: dict[str, Entry] = {}
     spans: list[tuple[int, int]] = []
     for record in records:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from weigh import codecs, files
-from weigh.formats import foreign, json_text, shards, sidecar
+from weigh.formats import foreign, json_text, safetensors_write, shards, sidecar
 from weigh.formats.shards import VALUES_A_TENSOR, Contents
 from weigh.types import Codec, Format, Inventory, Limits, Piece, Tensor, WeighError
 
@@ -265,4 +265,5 @@ FORMAT = Format(
     sniff=sniff,
     read=read,
     source="https://github.com/huggingface/safetensors#format",
+    write=safetensors_write.write,
 )

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weigh import files
-from weigh.formats import json_text
+from weigh import files, volumes
+from weigh.formats import json_text, manifest
 from weigh.types import Limits, Tensor, WeighError
 
 VALUES_A_TENSOR = 16
@@ -27,8 +27,8 @@ class Contents:
     header_bytes: int
     tensors: tuple[Tensor, ...]
     metadata: Mapping[str, Any]
-    shared: Mapping[str, int] = field(default_factory=dict)
-    """Tensors that lie in another one of the file and are not counted again, each with its bytes."""
+    shared: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors that lie in another one of the file and are not counted again, by name."""
     warnings: tuple[str, ...] = ()
 
 
@@ -48,7 +48,8 @@ Reader = Callable[[Path, str, Limits], Contents]
 def read_index(path: Path, limits: Limits, read_one: Reader) -> Index:
     """The shards that an index names, each read by `read_one`.
 
-    Errors: INDEX-SIZE, INDEX-TENSORS, INDEX-FILES (exit 5), INDEX-MAP, INDEX-MISSING, INDEX-TWICE, INDEX-ABSENT.
+    Errors: INDEX-SIZE, INDEX-TENSORS, INDEX-FILES (exit 5), INDEX-MAP, INDEX-MISSING, INDEX-TWICE, INDEX-ABSENT,
+    and those of the manifest, where the index holds one.
     """
     folder = path.parent
     with files.opened(folder, path.name) as file:
@@ -58,6 +59,9 @@ def read_index(path: Path, limits: Limits, read_one: Reader) -> Index:
         data = files.read_at(file, 0, file.size)
         index = json_text.parse(data, path, limits, VALUES_A_TENSOR * limits.tensors)
         size = file.size
+    said = manifest.entry_of(index)
+    if said is not None:
+        manifest.require_finished(said, path)
     weight_map = _weight_map(index, path, limits)
     names = sorted(set(weight_map.values()))
     if len(names) > limits.files:
@@ -65,6 +69,8 @@ def read_index(path: Path, limits: Limits, read_one: Reader) -> Index:
         raise WeighError(message, rule="INDEX-FILES", path=path, hint=files.lift("files"), exit_code=5)
     _require(folder, names, path)
     shards = read_all(folder, names, limits, read_one)
+    if said is not None:
+        manifest.require_sizes(said, {shard.name: shard.size for shard in shards}, path)
     return Index(shards, size, _check_index(index, weight_map, shards, path))
 
 
@@ -112,8 +118,10 @@ def read_all(folder: Path, names: list[str], limits: Limits, read_one: Reader) -
     """Every shard's header, within one budget for all."""
     shards: list[Contents] = []
     tensors = header_bytes = 0
-    for name in names:
+    for number, name in enumerate(names):
         shards.append(read_one(folder, name, limits))
+        if number == 0:
+            volumes.resemble(folder, name, names[1:])
         tensors += len(shards[-1].tensors)
         header_bytes += shards[-1].header_bytes
         if tensors > limits.tensors:
@@ -161,7 +169,8 @@ def _check_index(
     said = metadata.get("total_size") if isinstance(metadata, dict) else None
     held = sum(tensor.nbytes for shard in shards for tensor in shard.tensors)
     # Some writers count a tied tensor once, some twice.
-    if said is not None and said not in (held, held + sum(sum(shard.shared.values()) for shard in shards)):
+    twice = held + sum(tensor.nbytes for shard in shards for tensor in shard.shared.values())
+    if said is not None and said not in (held, twice):
         warnings.append(f"{path.name} says total_size {said!s:.40}, the tensors take {held:,} bytes")
     if len({shard.name.casefold() for shard in shards}) < len(shards):
         warnings.append("names of shards differ only in upper and lower case; some file systems hold one of them only")

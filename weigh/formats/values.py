@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weigh import codecs, files
+from weigh.formats import hdf5
 from weigh.types import Inventory, Tensor, WeighError
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> It
 
     One whose values do not lie in the order of its shape (a transposed or sliced one) is decoded whole first.
 
-    Errors: VALUES-CODEC, VALUES-ORDER, VALUES-PIECES, VALUES-SIZE, and those of `files.opened`.
+    Those of a dataset that HDF5 packed come from its library, in a process of its own.
+
+    Errors: VALUES-CODEC, VALUES-ORDER, VALUES-PIECES, VALUES-SIZE, VALUES-PACKED, and those of `files.opened`.
     """
     where = f"tensor {tensor.name[:200]!r}"
     if tensor.codec.startswith("unknown:"):
@@ -57,6 +60,11 @@ def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> It
     if "big" in (inventory.metadata.get("GGUF.byte_order"), inventory.metadata.get("byteorder")):
         message = "values of big-endian files are not decoded"
         raise WeighError(message, rule="VALUES-ORDER", path=inventory.source, where=where)
+    if not tensor.pieces:
+        raise WeighError("its values are not in the file", rule="VALUES-PIECES", path=inventory.source, where=where)
+    if all(piece.kind == "packed" for piece in tensor.pieces):
+        yield from hdf5.values(inventory, tensor, size)
+        return
     if len(tensor.pieces) != 1 or tensor.pieces[0].kind != "data":
         raise WeighError("its encoding is spread over several pieces", rule="VALUES-PIECES", where=where)
     codec = codecs.by_id(tensor.codec)
