@@ -9,7 +9,7 @@ TORCH_STAMP := $(VENV)/.oracles
 help:            ## show this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml setup.py $(wildcard weigh/kernels/*.[ch])
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,measure]'
 	@touch $@
@@ -41,8 +41,9 @@ format: $(STAMP) ## let ruff rewrite the code
 wheel: $(STAMP)  ## build what would be published
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
 
-bench: $(STAMP)  ## predictions against what llama.cpp reports on this machine
+bench: $(TORCH_STAMP) ## predictions against what llama.cpp reports on this machine; weigh's readers against others
 	$(BIN)/python -m benchmarks.llama_cpp_memory
+	$(BIN)/python -m benchmarks.readers
 
 FUZZ_SECONDS ?= 60
 fuzz: $(STAMP)   ## look for files that a reader cannot take, FUZZ_SECONDS for each format
@@ -52,4 +53,4 @@ fuzz: $(STAMP)   ## look for files that a reader cannot take, FUZZ_SECONDS for e
 	done
 
 clean:           ## remove what the other targets made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info weigh/kernels/_kernels.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -273,7 +273,8 @@ def formats() -> str:
     """The formats that are read."""
     from weigh.formats import FORMATS
 
-    return ", ".join(f"{kind.name} (`{'`, `'.join(kind.suffixes)}`)" for kind in FORMATS)
+    listed = ((kind.name, ", ".join(f"`{suffix}`" for suffix in kind.suffixes)) for kind in FORMATS)
+    return ", ".join(f"{name} ({suffixes})" if suffixes else name for name, suffixes in listed)
 
 
 def codecs() -> str:

@@ -7,6 +7,7 @@ else goes to standard error. Modules are imported when their command runs, so th
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -74,8 +75,21 @@ def _nested(value: Any) -> bool:
     return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
 
 
+def _rows(answer: Answer, name: str) -> Any:
+    """The rows of a result by their name, `stats.tensors` where they lie deeper; None where there are none."""
+    found: Any = answer.result
+    for key in name.split("."):
+        found = found.get(key)
+    return found
+
+
+def _widened(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with the errors of rounding in columns of their own."""
+    return {**row, **{f"error_{name}": value for name, value in (row.get("error") or {}).items()}}
+
+
 def _say_nothing_matches(answer: Answer, rows: str) -> None:
-    if rows and answer.result.get(rows) == []:
+    if rows and _rows(answer, rows) == []:
         click.echo("nothing matches", err=True)
 
 
@@ -97,7 +111,7 @@ def emit(
     elif csv:
         from weigh.report.document import to_csv
 
-        table: Sequence[Mapping[str, Any]] = answer.result[rows]
+        table: Sequence[Mapping[str, Any]] = [_widened(row) for row in _rows(answer, rows)]
         columns = [name for name, value in (table[0] if table else {}).items() if not _nested(value)]
         click.echo(to_csv(table, columns), nl=False)
     elif html:
@@ -130,7 +144,37 @@ def workload_options(function: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--weights", metavar="CODEC|RECIPE", help="As if stored so; by default as it is."),
         click.option("--kv", default="f16", show_default=True, metavar="CODEC", help="Codec of the KV cache."),
+        click.option(
+            "--source", type=click.IntRange(0), help="Tokens or frames for the encoder of an encoder-decoder."
+        ),
+        click.option(
+            "--images", type=click.IntRange(0), default=0, help="Images of each sequence, where it reads any."
+        ),
         click.option("--why", is_flag=True, help="Print how each number came about."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+TRAINING = ("tokens", "sequence", "parallel", "microbatch", "schedule", "recompute", "sequence_parallel",
+            "flash_attention", "precision", "optimizer")  # fmt: skip
+
+
+def training_options(function: Callable[..., None]) -> Callable[..., None]:
+    """How a model is trained, of `cost --train`."""
+    options = (
+        click.option("--train", is_flag=True, help="The cost of training it; --batch is then the sequences a step."),
+        click.option("--tokens", metavar="COUNT", help="Tokens of the whole run, as in 300B."),
+        click.option("--seq", "sequence", type=click.IntRange(1), help="Tokens a sequence.  [default: 2048 or less]"),
+        click.option("--parallel", metavar="LAYOUT", help="As in tp=8,pp=16,dp=8,cp=1,ep=1,zero=1,interleave=3."),
+        click.option("--microbatch", type=click.IntRange(1), help="Sequences a device at once.  [default: 1]"),
+        click.option("--schedule", type=click.Choice(["1f1b", "interleaved", "zero-bubble"]), help="Of the pipeline."),
+        click.option("--recompute", type=click.Choice(["none", "selective", "full"]), help="In the backward pass."),
+        click.option("--sequence-parallel/--no-sequence-parallel", default=False, help="Divide whole rows too."),
+        click.option("--flash-attention/--no-flash-attention", default=False, help="Never write the scores."),
+        click.option("--precision", default="bf16", show_default=True, help="fp32, bf16 or fp8."),
+        click.option("--optimizer", default="adamw", show_default=True, help="adamw, adafactor, lion, muon, ..."),
     )
     for option in reversed(options):
         function = option(function)
@@ -160,14 +204,27 @@ def summary(model: str, json: bool, html: str | None, why: bool, **workload: Any
 
 
 @cli.command(
-    epilog="\b\nExamples:\n  weigh show bert-large\n  weigh show mixtral-8x7b --json\n  weigh show gpt2 --tensors --csv"
+    epilog="\b\nExamples:\n  weigh show bert-large\n  weigh show mixtral-8x7b --json\n  weigh show gpt2 --csv\n"
+    "  weigh show model.safetensors --stats"
 )
 @click.argument("model")
 @click.option("--tensors", is_flag=True, help="List every tensor.")
+@click.option("--stats", is_flag=True, help="Read all values: moments, outliers, entropy, error of rounding.")
+@click.option("--spectrum", is_flag=True, help="With them the singular values of every matrix: ranks and tail.")
 @click.option("--unsafe-report", "unsafe", is_flag=True, help="List what a PyTorch checkpoint would import.")
 @HASHES
 @output_options(rows=True)
-def show(model: str, tensors: bool, unsafe: bool, hashes: bool, json: bool, csv: bool, html: str | None) -> None:
+def show(
+    model: str,
+    tensors: bool,
+    stats: bool,
+    spectrum: bool,
+    unsafe: bool,
+    hashes: bool,
+    json: bool,
+    csv: bool,
+    html: str | None,
+) -> None:
     """The inventory of MODEL by role, layer, codec and tensor."""
     from weigh.commands import show as command
     from weigh.report.progress import Meter
@@ -178,6 +235,21 @@ def show(model: str, tensors: bool, unsafe: bool, hashes: bool, json: bool, csv:
         told = command.run_imports(model)
         page_of = inventory.imports_page
         emit(told, lambda: page_of(told.result, told.warnings), json=json, html=html, csv=csv, rows="imports")
+        return
+
+    if stats or spectrum:
+        from weigh.commands import stats as statistics
+
+        if hashes:
+            raise click.UsageError("--hash goes with the inventory, not with --stats")
+        counted = statistics.run(model, tensors=tensors, spectra=spectrum, tell=Meter("reading"))
+
+        def statistics_page() -> Page:
+            from weigh.report import weights
+
+            return weights.page(counted.result, counted.warnings, every=tensors)
+
+        emit(counted, statistics_page, json=json, html=html, csv=csv, rows="stats.tensors")
         return
 
     answer = command.run(model, tensors=tensors or csv, hashes=hashes, tell=Meter("hashing"))
@@ -221,22 +293,30 @@ def diff(a: str, b: str, tensors: bool, most: float | None, json: bool, csv: boo
 
 @cli.command(
     epilog="\b\nExamples:\n  weigh cost llama-3.1-8b --on rtx-4090 --weights q4_k_m --context 8192\n"
-    "  weigh cost mixtral-8x7b --on h100x2 --why\n  weigh cost gpt2 --on 8GB --require-fit --json"
+    "  weigh cost mixtral-8x7b --on h100x2 --why\n  weigh cost gpt2 --on 8GB --require-fit --json\n"
+    "  weigh cost gpt-3-175b --train --on a100x1024 --tokens 300B --batch 1536 --parallel tp=8,pp=16,dp=8"
 )
 @click.argument("model")
 @workload_options
+@training_options
 @click.option("--require-fit", is_flag=True, help="Exit with 1 unless it fits for certain.")
 @output_options(rows=False)
-def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool, **workload: Any) -> None:
-    """Memory, compute, time, money and energy to run MODEL on a device."""
-    from weigh.commands import cost as command
+def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool, train: bool, **options: Any) -> None:
+    """Memory, compute, time, money and energy to run MODEL on a device, or with --train to train it."""
+    given = {name for name in options if _named(name)}
+    training = {name: options.pop(name) for name in TRAINING}
+    if train:
+        answer = _training(model, options, training, given)
+    else:
+        _refuse(given & set(TRAINING), "goes with --train")
+        from weigh.commands import cost as command
 
-    answer = command.run(model, **workload)
+        answer = command.run(model, **options)
 
     def page() -> Page:
-        from weigh.report import bill
+        from weigh.report import bill, training
 
-        return bill.page(answer, why=why)
+        return training.page(answer, why=why) if train else bill.page(answer, why=why)
 
     emit(answer, page, json=json, html=html)
     if answer.refusal is not None:
@@ -245,9 +325,29 @@ def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool,
         raise WeighError(
             f"it does not fit for certain: fits = {answer.result['fits']}",
             rule="FIT-REQUIRED",
-            hint=answer.result["advice"],
+            hint=answer.result.get("advice", ""),
             exit_code=1,
         )
+
+
+def _named(name: str) -> bool:
+    """Whether an option of the running command was given, rather than left at its default."""
+    source = click.get_current_context().get_parameter_source(name)
+    return source not in (None, click.core.ParameterSource.DEFAULT)
+
+
+def _refuse(names: set[str], why: str) -> None:
+    if names:
+        first = sorted(names)[0].replace("sequence_", "sequence-").replace("flash_", "flash-")
+        raise click.UsageError(f"--{'seq' if first == 'sequence' else first} {why}")
+
+
+def _training(model: str, workload: Mapping[str, Any], training: Mapping[str, Any], given: set[str]) -> Answer:
+    """The answer of `cost --train`, which takes of the workload the devices and the batch alone."""
+    from weigh.commands import train as command
+
+    _refuse(given & set(workload) - {"on", "batch"}, "does not go with --train")
+    return command.run(model, on=workload["on"], batch=workload["batch"] if "batch" in given else None, **training)
 
 
 @cli.command(
@@ -334,8 +434,9 @@ def main() -> None:
     """Run, and turn every outcome into one style of message and an exit code."""
     json = "--json" in sys.argv[1:]
     # A header of a million tensors makes millions of small objects that live until the end: looking through them
-    # again and again for cycles took a third of the time.
-    gc.set_threshold(200_000, 50, 50)
+    # again and again for cycles took a third of the time, and Python does it once more before it leaves.
+    gc.set_threshold(1_000_000, 50, 50)
+    atexit.register(gc.freeze)
     volumes.watch(_fetching)
     if hasattr(sys.stdout, "reconfigure"):
         # A terminal that cannot show a character gets its escape instead of a crash.

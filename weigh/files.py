@@ -282,6 +282,24 @@ def read_at(file: OpenFile, offset: int, count: int) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+def read_into(file: OpenFile, offset: int, buffer: memoryview) -> None:
+    """Fill `buffer` (flat, of bytes) from `offset`: memory that is used again costs no page faults, new memory does.
+
+    Errors: those of `read_at`.
+    """
+    count = len(buffer)
+    if file.spot is not None or not hasattr(os, "preadv") or offset < 0 or count > file.size - offset:
+        buffer[:] = read_at(file, offset, count)
+        return
+    done = 0
+    with told(file.path):
+        while done < count:
+            got = os.preadv(file.descriptor, [buffer[done:]], offset + done)
+            if not got:
+                raise _changed(file)
+            done += got
+
+
 def _read(descriptor: int, count: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         return os.pread(descriptor, count, offset)

@@ -2,7 +2,8 @@
 
 Nouns are frozen, slotted dataclasses without behaviour beyond what follows from their own fields; the verbs
 are plain functions elsewhere. A plug-in (Format, Codec, PartKind, Family, Engine, Recipe) is a frozen record
-that holds functions; each folder's `__init__.py` lists its records in one tuple.
+that holds functions; each folder's `__init__.py` lists its records in one tuple. The nouns of a layer are written
+down in `layers.py` and imported from here like all others.
 No I/O here and no numpy at run time, so that `import weigh` stays cheap.
 """
 
@@ -12,14 +13,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
+
+from weigh.layers import Condition as Condition
+from weigh.layers import Kept as Kept
+from weigh.layers import Part as Part
+from weigh.layers import PartKind as PartKind
+from weigh.layers import Pass as Pass
+from weigh.layers import Role as Role
+from weigh.layers import Slot as Slot
+from weigh.layers import State as State
+from weigh.layers import StateKind as StateKind
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 Basis = Literal["counted", "measured", "derived", "assumed"]
-Role = str
 Dialect = Literal["hf", "ggml", "other"]
 Fits = Literal["yes", "no", "uncertain"]
 
@@ -99,6 +109,8 @@ class Piece:
     """`packed`: the file's own library turned the data into these bytes (compressed, in chunks, in another order)."""
     shape: tuple[int, ...] = ()
     strides: tuple[int, ...] = ()
+    codec: str = ""
+    """Id of the codec in which the piece itself is stored, where a tensor has several pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +124,9 @@ class Tensor:
     pieces: tuple[Piece, ...]
     buffer: bool = False
     """The file itself tells that this is no parameter: a constant of a graph, a running statistic."""
+    layout: str = ""
+    """How pieces become values: a key of `formats.packed_values.LAYOUTS`, or `deflated`. Empty where one plain piece
+    holds them, or where it is not known."""
 
     @property
     def nbytes(self) -> int:
@@ -173,6 +188,7 @@ class Format:
     id: str
     name: str
     suffixes: tuple[str, ...]
+    """None where the files have a suffix of another format's."""
     sniff: Callable[[bytes], bool]
     """First 64 bytes of the file: is it mine?"""
     read: Callable[[Path, Limits], Inventory]
@@ -204,102 +220,6 @@ class Codec:
 
 
 # --------------------------------------------------------------------------------------- what it means
-
-D = TypeVar("D")
-
-
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """An array that a Part would hold: its key within the part, shape (outputs first) and role."""
-
-    key: str
-    shape: tuple[int, ...]
-    role: Role
-    tied: str = ""
-    """`path.key` of the slot whose tensor this one shares; then it adds nothing to any count."""
-    experts: tuple[int, int] | None = None
-    """(used per token, held), where the first axis is that of the experts."""
-    frozen: bool = False
-    """The class does not train it."""
-    names: Mapping[str, str] = field(default_factory=dict)
-    """Name of the stored tensor by dialect. Slots with one name lie in one tensor, in order; `{expert}` stands
-    for one tensor an expert."""
-
-    @property
-    def parameters(self) -> int:
-        """What the slot adds to the count."""
-        return 0 if self.tied else prod(self.shape)
-
-    @property
-    def active(self) -> int:
-        """Parameters on a token's path."""
-        if self.experts is None:
-            return self.parameters
-        used, held = self.experts
-        return self.parameters // held * used
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What an attention-like part remembers of each token (kv, latent, cross) or sequence (recurrent)."""
-
-    kind: Literal["kv", "latent", "recurrent", "cross"]
-    key_width: int
-    """Values a head and token (kv, cross), a token (latent) or a sequence (recurrent)."""
-    value_width: int
-    heads: int
-    window: int | None = None
-    """Tokens that can still be attended to; None = all."""
-    shared_with: str = ""
-    """Address of the part whose state is used instead of an own one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """One forward pass: `tokens` new tokens in each of `batch` sequences that already hold `past`.
-
-    For a vision model a token is an image.
-    """
-
-    tokens: int
-    past: int = 0
-    batch: int = 1
-    outputs: int = 1
-    """Positions of each sequence that reach the head: the last one when generating, all in training."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartKind(Generic[D]):
-    """Plug-in: a kind of layer, described by a frozen record of its dimensions."""
-
-    id: str
-    dimensions: type[D]
-    slots: Callable[[D], tuple[Slot, ...]]
-    forward: Callable[[D, Pass], int]
-    """FLOPs of the pass, 2 per multiply-add; matrix products and convolutions only."""
-    backward: Callable[[D, Pass], int]
-    """FLOPs of the gradients with respect to inputs and weights of the same pass."""
-    remembers: Callable[[D], State | None]
-    source: str
-    example: D
-    """Smallest sensible dimensions, for the contract tests and `docs/add-a-part.md`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One layer of a model: the kind, its dimensions and where it stands."""
-
-    kind: str
-    path: str
-    """Place inside its layer, or inside the model where `layer` is None: `attention`, `final_norm`."""
-    dimensions: Any
-    """A record of the kind's `dimensions` class."""
-    layer: int | None = None
-
-    @property
-    def address(self) -> str:
-        """Where it stands in the whole model: `layers.3.attention`."""
-        return self.path if self.layer is None else f"layers.{self.layer}.{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -412,6 +332,10 @@ class Workload:
     """Tokens a sequence that the engine makes room for."""
     state_codec: str = "f16"
     """Codec of the KV cache."""
+    source: int | None = None
+    """Tokens or frames that the encoder beside a decoder is given; None = as many as the prompt has."""
+    images: int = 0
+    """Images of each sequence, for models of images and text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from weigh.parts import Compressor, HyperConnection, LatentAttention, SharedAttention
+from weigh.parts import BlockIndexer, Compressor, HyperConnection, LatentAttention, SharedAttention
 from weigh.types import Pass, State
 
 few = st.integers(1, 6)
@@ -46,6 +46,7 @@ def _compressors(draw: st.DrawFn) -> Compressor:
 
 DRAWN: dict[str, st.SearchStrategy[Any]] = {
     "latent_attention": _latent(),
+    "block_indexer": st.builds(BlockIndexer, few, few, few),
     "shared_attention": _shared(),
     "compressor": _compressors(),
     "hyper_connection": st.builds(HyperConnection, few, few, flag),
@@ -61,6 +62,8 @@ def beside_matrices(part: Any, step: Pass) -> int:
         expanded = again + attended * part.heads * (part.nope_dim + part.rope_dim + part.value_dim)
         absorbed = attended * part.heads * (part.kv_rank + part.rope_dim + part.kv_rank)
         return min(expanded, absorbed) + sum(places) * part.index_heads * (part.index_dim + 1)
+    if isinstance(part, BlockIndexer):
+        return sum(places) * part.heads * part.head_dim
     if isinstance(part, SharedAttention):
         return sum(min(place, part.window) for place in places) * part.heads * 2 * part.head_dim
     if isinstance(part, Compressor):
@@ -73,13 +76,22 @@ def beside_matrices(part: Any, step: Pass) -> int:
     return 0
 
 
-def remembered(part: Any) -> State | None:
-    """What one of these kinds keeps; None for all others."""
+def remembered(part: Any) -> tuple[State, ...]:
+    """What one of these kinds keeps; nothing for all others."""
+    if isinstance(part, BlockIndexer):
+        return (State("index", part.head_dim),)
     if isinstance(part, LatentAttention):
-        return State("latent", part.kv_rank + part.rope_dim + part.index_dim, 0, 1)
+        row = State("latent", part.kv_rank, expands=State("kv", part.nope_dim, part.value_dim, part.heads))
+        rope = State("rope", part.rope_dim, expands=State("kv", part.rope_dim, 0, part.heads))
+        return (row, rope, State("index", part.index_dim)) if part.index_heads else (row, rope)
     if isinstance(part, SharedAttention):
-        return State("latent", part.head_dim, 0, 1, part.window)
+        return (State("latent", part.head_dim, 0, 1, part.window),)
     if isinstance(part, Compressor):
-        width = part.head_dim + part.index_dim
-        return State("latent", (width + part.rate - 1) // part.rate, 0, 1)
-    return None
+        kept: list[State] = []
+        for kind, row in (("latent", part.head_dim), ("index", part.index_dim))[: 2 if part.top else 1]:
+            columns = (1 + part.overlap) * row
+            kept.append(State(kind, row, rate=part.rate))  # type: ignore[arg-type]
+            kept.append(State("pending", columns, columns, rows=0, rate=part.rate))
+            kept += [State("pending", row, row, rows=part.rate)] * part.overlap
+        return tuple(kept)
+    return ()

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.families import draw, draw_encoders
+from tests.families import (
+    draw,
+    draw_composites,
+    draw_decoder_kin,
+    draw_diffusers,
+    draw_encoders,
+    draw_images,
+    draw_kin,
+)
 from weigh import parts
 from weigh.cost.params import count
 from weigh.families import BY_MODEL_TYPE, FAMILIES
@@ -34,7 +42,14 @@ KIN = {
 }
 """Types that llama.cpp runs as another's architecture."""
 
-NUMBERED = {"ctrl": ".ffn.", "t5": ".wi_", "convnext": ".downsampling_layer."}
+NUMBERED = {
+    "ctrl": ".ffn.",
+    **dict.fromkeys(("t5", "mt5", "umt5"), ".wi_"),
+    **dict.fromkeys(("convnext", "convnextv2"), ".downsampling_layer."),
+    "AutoencoderTiny": ".layers.",
+    "nomic_bert": ".fc12.",
+    "audio-spectrogram-transformer": "classifier.dense.",
+}
 """Types with matrices that have numbers for names, which tell nothing without a configuration."""
 
 every_family = pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.id)
@@ -106,6 +121,9 @@ def test_more_layers_than_anyone_has_are_refused_at_once(model_type: str) -> Non
     many: dict[str, Any] = {key: 10**18 for key in whole if "layer" in key} or {
         "depths": [10**12] * 4,
         "layers_per_block": 10**12,
+        "num_encoder_blocks": [10**12] * 4,
+        "num_block_repeats": [10**12] * len(whole.get("strides", ())),
+        "n_codebooks": 10**12,
     }
     if "text_config" in whole:
         many = {"text_config": {**whole["text_config"], "num_hidden_layers": 10**18}}
@@ -304,7 +322,11 @@ def test_falcon_reads_its_kv_heads_in_the_new_architecture_only() -> None:
 def test_what_was_left_out_is_told(model_type: str) -> None:
     sparse = understood(plain(model_type))
     whole = {**plain(model_type), "tie_word_embeddings": True}
-    if model_type in draw_encoders.UNTIED or model_type == "llama4":  # its text says so in a section of its own
+    untied = {
+        *draw_encoders.UNTIED, *draw_kin.UNTIED, *draw_decoder_kin.UNTIED, *draw_composites.UNTIED,
+        *draw_images.UNTIED, *draw_diffusers.CLASSES,
+    }  # fmt: skip
+    if model_type in untied or model_type == "llama4":  # its text says so in a section of its own
         return
     if model_type != "resnet":
         assert any(line.startswith("tie_word_embeddings = ") for line in sparse.assumptions) or model_type == "bert"
@@ -368,7 +390,7 @@ def test_layer_types_of_another_length_are_refused() -> None:
 
 def test_a_bidirectional_gemma_3_remembers_nothing() -> None:
     model = understood({**plain("gemma3_text"), "use_bidirectional_attention": True})
-    assert all(parts.remembers(part) is None for part in model.parts)
+    assert not any(parts.remembers(part) for part in model.parts)
     assert refused({**plain("gemma2"), "use_bidirectional_attention": True}).rule == "CONFIG-VARIANT"
 
 

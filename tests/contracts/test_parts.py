@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 
 from tests.contracts import draw_applied, draw_latent, draw_recurrent
 from weigh import parts
-from weigh.parts import KINDS, Applied, Attention, Conv, CrossAttention, Embedding, Linear, Mlp, Moe, Norm
+from weigh.parts import (
+    KINDS,
+    Applied,
+    Attention,
+    Conv,
+    CrossAttention,
+    Embedding,
+    JointAttention,
+    Linear,
+    Mlp,
+    Moe,
+    Norm,
+)
 from weigh.parts.attention import attended
 from weigh.types import ROLES, PartKind, Pass, Slot
 
@@ -67,22 +79,32 @@ def _attentions(draw: st.DrawFn) -> Attention:
         qk_norm_apart=draw(flag),
         window=draw(st.none() | st.integers(1, 9)),
         causal=(causal := draw(flag)),
-        chunked=causal and draw(flag),
+        chunked=(chunked := causal and draw(flag)),
         sinks=draw(flag),
         shared_with=draw(st.sampled_from(["", "layers.0.attention"])),
         values_are_keys=draw(flag),
         gate=draw(flag),
+        head_gate=draw(flag),
+        differential=draw(flag),
+        outputs=draw(st.integers(0, 3)),
+        top=0 if chunked else draw(st.integers(0, 4)),
     )
 
 
 DRAWN: dict[str, st.SearchStrategy[Any]] = {
     "embedding": st.builds(Embedding, few, few, st.sampled_from(["embedding", "position", "other"]), flag, flag),
     "linear": st.builds(
-        Linear, few, few, flag, st.sampled_from(["head", "other"]), positions=st.sampled_from(["all", "outputs", "one"])
+        Linear,
+        few,
+        few,
+        flag,
+        st.sampled_from(["head", "other"]),
+        positions=st.sampled_from(["all", "outputs", "one"]),
+        columns=st.integers(0, 3),
     ),
     "norm": st.builds(Norm, few, flag, flag, flag),
     "attention": _attentions(),
-    "mlp": st.builds(Mlp, few, few, flag, flag, flag),
+    "mlp": st.builds(Mlp, few, few, flag, flag, flag, flag),
     "moe": _moes(),
     "conv": _convs(),
     **draw_applied.DRAWN,
@@ -90,20 +112,29 @@ DRAWN: dict[str, st.SearchStrategy[Any]] = {
     **draw_recurrent.DRAWN,
 }
 
-passes = st.builds(Pass, st.integers(1, 8), st.integers(0, 8), st.integers(1, 3), st.integers(1, 8))
+passes = st.builds(
+    Pass,
+    st.integers(1, 8),
+    st.integers(0, 8),
+    st.integers(1, 3),
+    st.integers(1, 8),
+    source=st.none() | st.integers(0, 9),
+    images=st.integers(0, 2),
+)
 
 
 def pairs(part: Attention, step: Pass) -> int:
     """Who attends to whom, one by one."""
     count = 0
     for new in range(step.tokens):
-        place = step.past + new
+        place, seen = step.past + new, 0
         for other in range(step.past + step.tokens):
             behind = other > place
             near = part.window is None or abs(place - other) < part.window
             if part.chunked and part.window is not None:
                 near = place // part.window == other // part.window
-            count += near and not (behind and part.causal)
+            seen += near and not (behind and part.causal)
+        count += min(seen, part.top) if part.top and part.causal else seen
     return count
 
 
@@ -130,6 +161,8 @@ def work(kind: PartKind[Any], part: Any, step: Pass) -> int:
         return sum(work(inner, part.inner, each) for each in draw_applied.seen(part, step))
     if isinstance(part, CrossAttention):
         return 2 * draw_applied.crossed(part, step) * step.batch
+    if isinstance(part, JointAttention):
+        return 2 * draw_applied.joined(part, step) * step.batch
     multiplied = 0
     for slot in _matrices(kind.slots(part)):
         held = prod(slot.shape)
@@ -137,8 +170,10 @@ def work(kind: PartKind[Any], part: Any, step: Pass) -> int:
             used, experts = slot.experts
             held = held // experts * used
         multiplied += held * _uses(part, step)
+    if isinstance(part, Linear):
+        multiplied += part.columns * part.outputs * _uses(part, step)
     if isinstance(part, Attention):
-        multiplied += pairs(part, step) * part.heads * (part.key_dim + part.value_dim)
+        multiplied += pairs(part, step) * part.heads * (part.key_dim + part.value_dim * (1 + part.differential))
     multiplied += draw_latent.beside_matrices(part, step)
     multiplied += draw_recurrent.beside_matrices(part, step)
     return 2 * multiplied * step.batch
@@ -228,22 +263,44 @@ def test_sequences_of_a_batch_cost_the_same(kind: PartKind[Any], data: st.DataOb
 @given(data=st.data())
 def test_what_is_remembered_fits_the_dimensions(kind: PartKind[Any], data: st.DataObject) -> None:
     part = data.draw(DRAWN[kind.id])
-    state = kind.remembers(part)
+    states = kind.remembers(part)
     if kind.id in draw_applied.DRAWN:
-        assert state == draw_applied.remembered(part)
+        assert states == draw_applied.remembered(part)
         return
     if kind.id in draw_latent.DRAWN:
-        assert state == draw_latent.remembered(part)
+        assert states == draw_latent.remembered(part)
         return
     if kind.id in draw_recurrent.DRAWN:
-        assert state == draw_recurrent.remembered(part)
+        assert states == draw_recurrent.remembered(part)
         return
     if not isinstance(part, Attention) or not part.causal:
-        assert state is None
+        assert states == ()
         return
-    assert state is not None
+    (state,) = states
     assert (state.kind, state.heads, state.window) == ("kv", part.kv_heads, part.window)
     assert (state.key_width, state.value_width) == (part.key_dim, part.value_dim)
+
+
+@every_kind
+@given(data=st.data(), step=passes)
+def test_what_is_kept_is_named_once_and_goes_with_the_batch(
+    kind: PartKind[Any], data: st.DataObject, step: Pass
+) -> None:
+    part = parts.part("somewhere", data.draw(DRAWN[kind.id]))
+    kept, alone = parts.keeps(part, step), parts.keeps(part, dataclasses.replace(step, batch=1))
+    assert (kept is None) == (alone is None)
+    for many, one in zip(kept or (), alone or (), strict=True):
+        assert many.name == one.name
+        assert (many.values is None) == (one.values is None)
+        assert (many.values or 0) == step.batch * (one.values or 0) >= 0
+        assert set(many.only) <= {"scores", "flash", "eager", "dropout"}
+    assert len({entry.name for entry in kept or ()}) == len(kept or ())
+
+
+def test_a_kind_that_does_not_say_what_it_keeps_is_not_taken_to_keep_nothing() -> None:
+    silent = [kind for kind in KINDS if kind.keeps is None]
+    assert all(parts.keeps(parts.part("somewhere", kind.example), Pass(3)) is None for kind in silent)
+    assert {"attention", "mlp", "moe", "norm", "linear", "embedding"}.isdisjoint(kind.id for kind in silent)
 
 
 @given(

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.families import draw, draw_encoders, draw_experts, draw_recurrent
+from tests.cost import test_flops_counted
+from tests.families import draw, test_experts, test_image_flops
 from weigh import catalogue, parts
 from weigh.cost.compute import backward_flops, by_kind, compute, decode_flops, forward_flops, generates
 from weigh.cost.params import count
 from weigh.families import BY_MODEL_TYPE
 from weigh.families.identify import identify
 from weigh.parts import Conv
-from weigh.types import Inventory, Model, Part, Pass, Workload
+from weigh.types import Inventory, Model, Part, Pass, WeighError, Workload
 
 
 def known(name: str) -> Model:
@@ -131,6 +132,80 @@ def test_figures_are_counted_and_say_why() -> None:
     assert backward.value == 2 * forward_flops(LLAMA, Pass(512, batch=2, outputs=512))
 
 
+# ------------------------------------------------------------------------------------- sources and images
+
+T5 = configured(
+    {
+        "model_type": "t5",
+        "architectures": ["T5ForConditionalGeneration"],
+        "d_model": 16,
+        "num_heads": 2,
+        "d_kv": 8,
+        "d_ff": 32,
+        "num_layers": 2,
+        "vocab_size": 50,
+    }
+)
+ENCODER_LAYER = 4 * 16 * 16 + 2 * 16 * 32
+"""Multiply-adds a token in its matrices."""
+
+
+def test_an_encoder_costs_by_its_source_and_a_decoder_by_its_target() -> None:
+    short, long = (forward_flops(T5, Pass(3, source=source)) for source in (10, 20))
+    pairs = 2 * 16 * (20**2 - 10**2) + 2 * 16 * 3 * 10
+    keys = 2 * 16 * 16 * 10
+    assert long - short == 2 * 2 * (10 * ENCODER_LAYER + pairs + keys)
+
+
+def test_without_a_source_the_encoder_has_nothing_to_do() -> None:
+    none = forward_flops(T5, Pass(3, source=0))
+    assert none == 2 * (2 * 3 * (ENCODER_LAYER + 2 * 16 * 16) + 2 * 2 * 16 * 6 + 16 * 50)
+
+
+def test_the_keys_of_the_source_are_made_once_and_then_read() -> None:
+    first, later = (forward_flops(T5, Pass(1, past, source=10)) for past in (0, 1))
+    encoder = 2 * 2 * (10 * ENCODER_LAYER + 2 * 16 * 100)
+    assert first - later == encoder + 2 * 2 * 2 * 16 * 16 * 10 - 2 * 2 * 2 * 16
+
+
+def test_a_source_that_is_not_told_is_as_long_as_the_prompt_and_says_so() -> None:
+    told, assumed = (compute(T5, Workload(prompt=8, output=4, source=source)) for source in (8, None))
+    for name, figure in assumed.items():
+        same = told[name]
+        assert figure is not None
+        assert same is not None
+        assert figure.value == same.value
+        assert figure.why.formula == same.why.formula + "; source = prompt (assumed)"
+        assert figure.why.inputs["source"] == 8
+
+
+def test_a_decoder_alone_has_no_source_and_no_images() -> None:
+    figure = compute(LLAMA, Workload())["prefill_flops"]
+    assert figure is not None
+    assert "source" not in figure.why.inputs
+    for rule, workload in (("COST-SOURCE", Workload(source=99)), ("COST-IMAGES", Workload(images=1))):
+        with pytest.raises(WeighError) as caught:
+            compute(LLAMA, workload)
+        assert (caught.value.rule, caught.value.exit_code) == (rule, 2)
+
+
+def test_images_without_a_size_of_their_own_are_not_taken_to_be_free() -> None:
+    with pytest.raises(WeighError) as caught:
+        compute(configured(small("qwen3_vl")), Workload(images=1))
+    assert caught.value.rule == "COST-IMAGES"
+
+
+def test_images_cost_the_tower_once_each() -> None:
+    model = configured(small("llama4"))
+    text = forward_flops(model, Pass(5))
+    one, three = (forward_flops(model, Pass(5, images=images)) - text for images in (1, 3))
+    assert three == 3 * one > 0
+    figure = compute(model, Workload(prompt=5, images=2))["prefill_flops"]
+    assert figure is not None
+    assert figure.value == text + 2 * one
+    assert figure.why.inputs["images"] == 2
+
+
 # ----------------------------------------------------------------------------------------------- published
 
 
@@ -189,22 +264,24 @@ _ROTARY = {
 """The classes' defaults rotate more values, or an odd number of them, than so small a head has."""
 
 
-_OTHER_PRODUCTS = {
-    *draw.REMOTE,
-    *draw_experts.CLASSES,
-    *draw_recurrent.CLASSES,
-    *draw_encoders.DIFFUSERS,
-    *("vit", "dinov2", "convnext", "swin", "clip", "siglip", "whisper", "wav2vec2"),
-    *("t5", "gemma3n_text"),
-}
-"""Types that this counter cannot be held against: the class runs a recurrence in steps of its own, or is given images,
-sound or two texts instead of token numbers; latent attention and experts have a test of their own. Not compared yet:
-T5 (two lengths) and Gemma 3n (its lanes)."""
+_ELSEWHERE = {*test_flops_counted.COMPARED, *test_experts.COUNTED, *test_image_flops.SEEN, *test_image_flops.SOUND}
+"""Types that this counter cannot be held against, and that are held against it in those files: the class runs a
+recurrence in steps of its own, or is given images, sound or two texts instead of token numbers."""
+
+
+def test_every_type_is_held_against_the_counter_or_has_a_reason_not_to_be() -> None:
+    uncompared = set(test_flops_counted.UNCOMPARED)
+    assert uncompared <= set(BY_MODEL_TYPE)
+    assert not uncompared & _ELSEWHERE
+    assert set(BY_MODEL_TYPE) >= _ELSEWHERE
+    assert set(draw.REMOTE) <= uncompared
 
 
 @pytest.mark.oracle
 @pytest.mark.slow
-@pytest.mark.parametrize("model_type", [name for name in BY_MODEL_TYPE if name not in _OTHER_PRODUCTS])
+@pytest.mark.parametrize(
+    "model_type", [name for name in BY_MODEL_TYPE if name not in {*_ELSEWHERE, *test_flops_counted.UNCOMPARED}]
+)
 def test_a_counter_inside_the_class_sees_the_same_products(model_type: str) -> None:
     """torch's FlopCounterMode over a pass of the real class, experts and all."""
     torch = pytest.importorskip("torch")

@@ -13,17 +13,32 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib.util import find_spec
 from typing import Any
 
-from tests.families import draw_dense, draw_encoders, draw_experts, draw_recurrent
+from tests.families import (
+    draw_composites,
+    draw_decoder_kin,
+    draw_dense,
+    draw_diffusers,
+    draw_encoders,
+    draw_experts,
+    draw_images,
+    draw_kin,
+    draw_recurrent,
+)
 from weigh.families import BY_MODEL_TYPE
+from weigh.families.audit import modern
 
 _GENERIC = "ForCausalLM Model ForSequenceClassification ForQuestionAnswering ForTokenClassification"
 
-MORE = (draw_encoders, draw_dense, draw_experts, draw_recurrent)
+MORE = (
+    draw_encoders, draw_images, draw_kin, draw_diffusers, draw_dense, draw_experts, draw_recurrent, draw_decoder_kin,
+    draw_composites,
+)  # fmt: skip
 """Modules that draw for further types: each has CLASSES, SIZES and SWITCHES."""
 
-REMOTE = draw_dense.REMOTE
+REMOTE = draw_dense.REMOTE | {"minimax_m3"}
 """Types whose classes are not in transformers: nothing to compare with."""
 
 CLASSES: dict[str, tuple[str, str]] = {
@@ -66,9 +81,14 @@ CLASSES: dict[str, tuple[str, str]] = {
     ),
     "resnet": ("ResNet", "Model ForImageClassification Backbone"),
     **draw_encoders.CLASSES,
+    **draw_diffusers.CLASSES,
+    **draw_kin.CLASSES,
+    **draw_images.CLASSES,
     **draw_dense.CLASSES,
     **draw_experts.CLASSES,
     **draw_recurrent.CLASSES,
+    **draw_decoder_kin.CLASSES,
+    **draw_composites.CLASSES,
 }
 """Stem of the class names, and their endings: every class of transformers 5.23 that weigh understands."""
 
@@ -76,7 +96,7 @@ CLASSES: dict[str, tuple[str, str]] = {
 def classes(model_type: str) -> list[str]:
     """Names of the classes of a model type."""
     stem, endings = CLASSES[model_type]
-    return [stem + ending for ending in endings.split()]
+    return [stem + ending for ending in endings.split() or [""]]
 
 
 def sizes(model_type: str, rng: random.Random) -> dict[str, Any]:
@@ -260,9 +280,9 @@ def reference(configuration: dict[str, Any], device: str = "meta") -> Any:
     values = deepcopy(configuration)  # some classes write into the lists that they are given
     name = values.pop("architectures")[0]
     model_type = values.pop("model_type")
-    if name in draw_encoders.DIFFUSERS:
+    if name in draw_diffusers.CLASSES:
         with _quiet(), torch.device(device):
-            return draw_encoders.diffusers_reference(name, values)
+            return draw_diffusers.reference(name, values)
     # Tokens of the class's default vocabulary lie outside a small one.
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2} if "vocab_size" in values else {}
     with _quiet(), torch.device(device):
@@ -285,21 +305,32 @@ def saved(model: Any) -> dict[str, tuple[int, ...]]:
     """
     from transformers.core_model_loading import revert_weight_conversion
 
-    if type(model).__name__ in draw_encoders.DIFFUSERS:
+    if type(model).__name__ in draw_diffusers.CLASSES:
         return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
     with _quiet():
         tensors = revert_weight_conversion(model, model.state_dict())
     kind = model.config.model_type
-    return {draw_experts.released(kind, name): tuple(tensor.shape) for name, tensor in tensors.items()}
+    # Writing undoes the renaming of old checkpoints for all norms, also for those that never were called so.
+    # And it gives the one table of frequencies of ESM the pattern of what was one a layer for its name.
+    tensors = {name.replace("encoder.layer.*.attention.self.", ""): tensor for name, tensor in tensors.items()}
+    tensors = {modern(name): tensor for name, tensor in tensors.items()}
+    return {
+        draw_composites.released(kind, draw_experts.released(kind, name)): tuple(tensor.shape)
+        for name, tensor in tensors.items()
+    }
 
 
 def existing(model_type: str) -> set[str]:
     """Names of the classes that the reference has for a model type."""
     import transformers
 
+    if model_type in draw_diffusers.CLASSES:
+        return set(dir(importlib.import_module("diffusers")))
     module = transformers.CONFIG_MAPPING[_class_type(model_type)].__module__.replace("configuration", "modeling")
-    return {name for name in vars(importlib.import_module(module)) if name[0].isupper()}
+    if find_spec(module) is None:  # a configuration of its own for the classes of another type
+        return set(dir(transformers))
+    return {name for name, value in vars(importlib.import_module(module)).items() if isinstance(value, type)}
 
 
 def total(model: Any) -> int:

@@ -14,7 +14,7 @@ CLASSES: dict[str, tuple[str, str]] = {
     "deberta-v2": ("DebertaV2", f"Model ForMaskedLM {_BERT_TASKS}"),
     "modernbert": ("ModernBert", f"Model ForMaskedLM {_BERT_TASKS}"),
     "t5": ("T5", "ForConditionalGeneration Model EncoderModel"),
-    "bart": ("Bart", "ForConditionalGeneration Model"),
+    "bart": ("Bart", "ForConditionalGeneration Model ForSequenceClassification"),
     "whisper": ("Whisper", "ForConditionalGeneration Model"),
     "vit": ("ViT", "ForImageClassification Model"),
     "dinov2": ("Dinov2", "Model ForImageClassification"),
@@ -28,15 +28,10 @@ CLASSES: dict[str, tuple[str, str]] = {
     "gemma3n_text": ("Gemma3n", "ForCausalLM TextModel"),
     "gemma4": ("Gemma4", "ForConditionalGeneration Model"),
     "gemma4_text": ("Gemma4", "ForCausalLM TextModel"),
-    "DiTTransformer2DModel": ("DiTTransformer2D", "Model"),
-    "UNet2DConditionModel": ("UNet2DCondition", "Model"),
 }
 """Stem of the class names, and their endings; the first is the one taken where none is named."""
 
-DIFFUSERS = ("DiTTransformer2DModel", "UNet2DConditionModel")
-"""Classes of diffusers."""
-
-UNTIED = frozenset({"t5", "vit", "dinov2", "convnext", "swin", "clip", "siglip", "wav2vec2", *DIFFUSERS})
+UNTIED = frozenset({"t5", "vit", "dinov2", "convnext", "swin", "clip", "siglip", "wav2vec2"})
 """Types whose classes have nothing to tie, or tie it always."""
 
 
@@ -155,14 +150,6 @@ def _gemma4(rng: random.Random) -> dict[str, Any]:
     return {"text_config": {**_gemma_text(rng), "num_hidden_layers": 7}}
 
 
-def _dit(rng: random.Random) -> dict[str, Any]:
-    return {"num_attention_heads": rng.randint(2, 4), "attention_head_dim": 8, "num_layers": rng.randint(1, 4)}
-
-
-def _unet(rng: random.Random) -> dict[str, Any]:
-    return {"block_out_channels": [32 * rng.randint(1, 3) for _ in range(4)], "cross_attention_dim": rng.randint(4, 20)}
-
-
 SIZES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "albert": _albert,
     "electra": _bert,
@@ -183,13 +170,11 @@ SIZES: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "gemma3n_text": _gemma_text,
     "gemma4": _gemma4,
     "gemma4_text": _gemma_text,
-    "DiTTransformer2DModel": _dit,
-    "UNet2DConditionModel": _unet,
 }
 """By model type: the sizes that no class may guess."""
 
 
-def _one_of(**choices: list[Any]) -> Callable[[random.Random, dict[str, Any]], dict[str, Any]]:
+def one_of(**choices: list[Any]) -> Callable[[random.Random, dict[str, Any]], dict[str, Any]]:
     """Each key gets one of its values, or is left out where that is None."""
 
     def chosen(rng: random.Random, _given: dict[str, Any]) -> dict[str, Any]:
@@ -290,9 +275,9 @@ _IMAGES: dict[str, list[Any]] = {
 }
 
 SWITCHES: dict[str, Callable[[random.Random, dict[str, Any]], dict[str, Any]]] = {
-    "albert": _one_of(num_hidden_groups=[1, 2], inner_group_num=[1, 2], type_vocab_size=[1, 3]),
-    "electra": _one_of(embedding_size=[8, 16, 32], type_vocab_size=[1, 3]),
-    "deberta-v2": _one_of(
+    "albert": one_of(num_hidden_groups=[1, 2], inner_group_num=[1, 2], type_vocab_size=[1, 3]),
+    "electra": one_of(embedding_size=[8, 16, 32], type_vocab_size=[1, 3]),
+    "deberta-v2": one_of(
         embedding_size=[None, 12],
         position_biased_input=[True, False],
         type_vocab_size=[0, 2],
@@ -304,7 +289,7 @@ SWITCHES: dict[str, Callable[[random.Random, dict[str, Any]], dict[str, Any]]] =
         norm_rel_ebd=["none", "layer_norm"],
         conv_kernel_size=[0, 3],
     ),
-    "modernbert": _one_of(
+    "modernbert": one_of(
         norm_bias=[True, False],
         attention_bias=[True, False],
         mlp_bias=[True, False],
@@ -313,22 +298,22 @@ SWITCHES: dict[str, Callable[[random.Random, dict[str, Any]], dict[str, Any]]] =
         global_attn_every_n_layers=[1, 2, 3],
         local_attention=[4, 8],
     ),
-    "t5": _one_of(
+    "t5": one_of(
         d_kv=[8, 10],
         num_decoder_layers=[None, 1, 3],
         relative_attention_num_buckets=[8, 32],
         feed_forward_proj=["relu", "gated-gelu", "gelu", "gated-silu"],
     ),
-    "bart": _one_of(),
-    "whisper": _one_of(num_mel_bins=[80, 128], max_source_positions=[10, 1500], max_target_positions=[12, 448]),
-    "vit": _one_of(
+    "bart": one_of(),
+    "whisper": one_of(num_mel_bins=[80, 128], max_source_positions=[10, 1500], max_target_positions=[12, 448]),
+    "vit": one_of(
         image_size=[32, 50],
         patch_size=[8, 16],
         num_channels=[1, 3],
         qkv_bias=[True, False],
         pooler_output_size=[None, 6],
     ),
-    "dinov2": _one_of(
+    "dinov2": one_of(
         image_size=[32, 50],
         patch_size=[8, 14],
         num_channels=[1, 3],
@@ -337,8 +322,8 @@ SWITCHES: dict[str, Callable[[random.Random, dict[str, Any]], dict[str, Any]]] =
         use_mask_token=[True, False],
         mlp_ratio=[2, 4],
     ),
-    "convnext": _one_of(num_channels=[1, 3], patch_size=[2, 4], layer_scale_init_value=[0.0, 1e-6]),
-    "swin": _one_of(
+    "convnext": one_of(num_channels=[1, 3], patch_size=[2, 4], layer_scale_init_value=[0.0, 1e-6]),
+    "swin": one_of(
         image_size=[32, 56],
         patch_size=[2, 4],
         num_channels=[1, 3],
@@ -349,7 +334,7 @@ SWITCHES: dict[str, Callable[[random.Random, dict[str, Any]], dict[str, Any]]] =
     ),
     "clip": _two_towers,
     "siglip": _two_towers,
-    "wav2vec2": _one_of(
+    "wav2vec2": one_of(
         feat_extract_norm=["group", "layer"],
         do_stable_layer_norm=[True, False],
         conv_bias=[True, False],
@@ -365,32 +350,5 @@ SWITCHES: dict[str, Callable[[random.Random, dict[str, Any]], dict[str, Any]]] =
     "gemma3n_text": _gemma3n_switches,
     "gemma4": _gemma4_whole,
     "gemma4_text": _gemma4_switches,
-    "DiTTransformer2DModel": _one_of(
-        in_channels=[3, 4],
-        out_channels=[None, 8],
-        patch_size=[1, 2],
-        sample_size=[8, 32],
-        num_embeds_ada_norm=[10, 1000],
-        attention_bias=[True, False],
-    ),
-    "UNet2DConditionModel": _one_of(
-        in_channels=[3, 4],
-        out_channels=[4, 8],
-        sample_size=[16, 64],
-        layers_per_block=[1, 2, 3],
-        attention_head_dim=[4, 8],
-        use_linear_projection=[True, False],
-        down_block_types=[None, ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"]],
-        up_block_types=[None, ["UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D", "UpBlock2D"]],
-    ),
 }
 """By model type: values for keys that a configuration may leave out, given its sizes."""
-
-
-def diffusers_reference(name: str, values: dict[str, Any]) -> Any:
-    """The class of diffusers, with the values that say what it holds."""
-    import diffusers
-
-    values.pop("id2label", None)
-    values.pop("tie_word_embeddings", None)
-    return getattr(diffusers, name)(**values)

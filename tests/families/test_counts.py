@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.families import draw, draw_encoders
+from tests.families import draw, draw_diffusers
 from weigh import catalogue
 from weigh.commands import show
 from weigh.cost.params import count
@@ -27,7 +27,7 @@ torch 2.13: each class is built on the meta device, its tensors tied, and each p
 COMPARED = tuple(name for name in BY_MODEL_TYPE if name not in draw.REMOTE)
 """Types that have a reference class: its counts are in the facts."""
 
-BUILT = tuple(name for name in COMPARED if name not in draw_encoders.DIFFUSERS or find_spec("diffusers"))
+BUILT = tuple(name for name in COMPARED if name not in draw_diffusers.CLASSES or find_spec("diffusers"))
 """Those whose class can be built here."""
 
 PUBLISHED = {
@@ -165,6 +165,7 @@ def test_windows_and_context_are_those_that_the_class_reads(model_type: str) -> 
 
 @pytest.mark.oracle
 def test_every_class_that_is_understood_exists() -> None:
+    """The networks of diffusers, whose type is the class, are looked for there where it is installed."""
     _reference()
     for model_type in BUILT:
         assert set(draw.classes(model_type)) <= draw.existing(model_type)

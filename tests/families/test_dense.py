@@ -40,7 +40,7 @@ def refused(model_type: str, **values: Any) -> WeighError:
 
 
 def states(model: Model) -> list[State]:
-    return [state for part in model.parts if (state := parts.remembers(part)) is not None]
+    return [state for part in model.parts for state in parts.remembers(part)]
 
 
 def state_bytes(model: Model, tokens: int, value_bytes: int = 2) -> int:

@@ -42,8 +42,8 @@ def understood(configuration: dict[str, Any]) -> Model:
     return identify(Inventory("memory", "config", "hf", configuration=configuration))
 
 
-def states(configuration: dict[str, Any]) -> dict[str, State | None]:
-    return {part.address: parts.remembers(part) for part in understood(configuration).parts}
+def states(configuration: dict[str, Any]) -> dict[str, State]:
+    return {part.address: state for part in understood(configuration).parts for state in parts.remembers(part)}
 
 
 def the(model: Model, address: str) -> Part:
@@ -51,8 +51,7 @@ def the(model: Model, address: str) -> Part:
 
 
 def test_whisper_keeps_its_half_minute_beside_the_words() -> None:
-    kept = {address: state for address, state in states(WHISPER).items() if state is not None}
-    assert kept == {
+    assert states(WHISPER) == {
         "layers.1.decoder.0.attention": State("kv", 8, 8, 2),
         "layers.1.decoder.0.cross": State("cross", 8, 8, 2, 1500),
     }
@@ -90,7 +89,7 @@ def test_a_vision_transformer_attends_among_the_patches_of_each_image() -> None:
     model = understood({"model_type": "vit", "architectures": ["ViTModel"], **sizes, **images})
     attention = the(model, "layers.0.attention")
     assert parts.forward(attention, Pass(3)) == 3 * (4 * 2 * 5 * 16 * 16 + 2 * 2 * 5 * 5 * 16)
-    assert parts.remembers(attention) is None
+    assert parts.remembers(attention) == ()
 
 
 def test_layers_that_share_weights_are_counted_once_and_run_often() -> None:
@@ -122,9 +121,15 @@ def test_a_tower_left_out_is_the_class_default_and_said() -> None:
     assert any(line.startswith("vision_config = ") for line in model.assumptions)
 
 
-@pytest.mark.parametrize("key", ["class_embed_type", "addition_embed_type", "time_cond_proj_dim"])
+@pytest.mark.parametrize("key", ["class_embed_type", "addition_embed_type", "attention_type"])
 def test_a_variant_of_the_unet_that_is_not_understood_is_refused(key: str) -> None:
     sizes = {"block_out_channels": [32, 32, 32, 32], "cross_attention_dim": 8}
     with pytest.raises(WeighError) as caught:
         understood({"_class_name": "UNet2DConditionModel", **sizes, key: 5})
     assert caught.value.rule == "CONFIG-VARIANT"
+
+
+def test_a_resnet_without_stages_is_refused() -> None:
+    with pytest.raises(WeighError) as caught:
+        understood({"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [], "depths": []})
+    assert caught.value.rule == "CONFIG-RANGE"

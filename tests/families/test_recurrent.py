@@ -29,13 +29,13 @@ def plain(model_type: str) -> dict[str, Any]:
 
 
 def recurrent(model: Model) -> list[State]:
-    states = [state for part in model.parts if (state := parts.remembers(part)) is not None]
-    return [state for state in states if state.kind == "recurrent"]
+    states = [state for part in model.parts for state in parts.remembers(part)]
+    return [state for state in states if state.kind in ("conv", "shift", "recurrent")]
 
 
 def held(model: Model) -> int:
     """Values that a sequence keeps whatever its length."""
-    return sum(state.key_width + state.value_width for state in recurrent(model))
+    return sum(state.values(1) for state in recurrent(model))
 
 
 QWEN35_27B = {
@@ -65,13 +65,13 @@ def test_a_hybrid_of_27_billion_keeps_149_6_mib_a_sequence() -> None:
     Source: ggml-org/llama.cpp#23792.
     """
     model = understood(QWEN35_27B)
-    assert len(recurrent(model)) == 48
+    assert [state.kind for state in recurrent(model)] == ["conv", "recurrent"] * 48
     assert held(model) * 4 == 48 * (48 * 128 * 128 + 3 * 10_240) * 4
     assert held(model) * 4 / 2**20 == pytest.approx(149.6, abs=0.05)
     settings = Settings()
     one = state_bytes(recurrent(model), settings)
     assert one == held(model) * 4 * settings.sequences
-    attention = [state for part in model.parts if (state := parts.remembers(part)) and state.kind == "kv"]
+    attention = [state for part in model.parts for state in parts.remembers(part) if state.kind == "kv"]
     assert [(state.key_width, state.heads) for state in attention] == [(256, 4)] * 16
 
 
@@ -88,9 +88,9 @@ def test_a_hybrid_of_27_billion_keeps_149_6_mib_a_sequence() -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_rows_and_states_of_released_sizes(dimensions: Any, expected: tuple[int, int]) -> None:
-    state = parts.remembers(parts.part("mixer", dimensions))
-    assert state is not None
-    assert (state.kind, state.key_width, state.value_width, state.heads) == ("recurrent", *expected, 1)
+    states = parts.remembers(parts.part("mixer", dimensions))
+    ahead = sum(state.values(1) for state in states if state.kind != "recurrent")
+    assert (ahead, sum(state.values(1) for state in states if state.kind == "recurrent")) == expected
 
 
 # --------------------------------------------------------------------------------------------------- work
@@ -271,4 +271,4 @@ def test_a_granite_without_experts_keeps_the_block_that_always_runs() -> None:
 def test_falcon_h1_attends_and_recurs_in_every_layer() -> None:
     model = understood({**plain("falcon_h1"), "num_hidden_layers": 2})
     assert [part.kind for part in model.parts if part.layer == 1] == ["norm", "attention", "mamba2", "norm", "mlp"]
-    assert {state.kind for part in model.parts if (state := parts.remembers(part))} == {"kv", "recurrent"}
+    assert {state.kind for part in model.parts for state in parts.remembers(part)} == {"kv", "conv", "recurrent"}

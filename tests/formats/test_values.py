@@ -40,11 +40,17 @@ def test_an_unknown_type_has_no_values(tmp_path: Path) -> None:
     assert "F12_NEW" in refusal.message
 
 
-def test_big_endian_values_are_not_decoded(tmp_path: Path) -> None:
+def test_plain_numbers_of_big_endian_files_are_turned_and_blocks_refused(tmp_path: Path) -> None:
+    data = struct.pack(">3f", 1, -2.5, 3e9) + b"\0" * 20 + struct.pack(">2e", 0.5, 7) + b"\0" * 28 + b"\0" * 34
+    tensors = [craft.tensor(name, [size], kind, at, ">") for name, size, kind, at in (
+        ("f", 3, 0, 0), ("h", 2, 1, 32), ("q", 32, 8, 64),
+    )]  # fmt: skip
     path = tmp_path / "a.gguf"
-    path.write_bytes(craft.llama(order=">"))
+    path.write_bytes(craft.gguf([craft.named(order=">")], tensors, data, order=">"))
     inventory = formats.read(path)
-    assert _refusal(inventory, inventory.tensors[0]).rule == "VALUES-ORDER"
+    assert formats.values(inventory, inventory.tensors[0]).tolist() == [1, -2.5, 3e9]
+    assert formats.values(inventory, inventory.tensors[1]).tolist() == [0.5, 7]
+    assert _refusal(inventory, inventory.tensors[2]).rule == "VALUES-ORDER"
 
 
 def test_pieces_that_do_not_fit_the_shape(tmp_path: Path) -> None:
@@ -95,3 +101,28 @@ def test_chunks_of_blocks_are_whole_blocks(tmp_path: Path) -> None:
     pieces = list(formats.chunks(inventory, inventory.tensors[0], size=70))
     assert [piece.size for piece in pieces] == [64, 64, 64]
     assert np.array_equal(np.concatenate(pieces), whole.ravel())
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 65, 1000])
+def test_the_last_values_of_a_packed_array_come_out_of_a_long_match(size: int, tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", w=np.zeros(1000, dtype=np.float32))
+    inventory = formats.read(tmp_path / "a.npz")
+    assert sum(chunk.size for chunk in formats.chunks(inventory, inventory.tensors[0], size)) == 1000
+
+
+def test_a_packed_array_is_unpacked_as_it_goes(tmp_path: Path) -> None:
+    values = np.arange(300_000, dtype=np.float32).reshape(300, 1000)
+    np.savez_compressed(tmp_path / "a.npz", w=values, t=values.T)
+    inventory = formats.read(tmp_path / "a.npz")
+    found = {tensor.name: tensor for tensor in inventory.tensors}
+    assert np.array_equal(formats.values(inventory, found["w"]), values)
+    pieces = list(formats.chunks(inventory, found["w"], 7777))
+    assert [piece.size for piece in pieces[:-1]] == [7777] * (len(pieces) - 1)
+    assert np.array_equal(np.concatenate(pieces), values.ravel())
+    for shape in ((301, 1000), (299, 1000)):
+        assert _refusal(inventory, replace(found["w"], shape=shape)).rule == "VALUES-SIZE"
+    cut = replace(found["w"].pieces[0], nbytes=found["w"].pieces[0].nbytes // 2)
+    assert _refusal(inventory, replace(found["w"], pieces=(cut,))).rule == "VALUES-SIZE"
+    wrong = replace(cut, offset=cut.offset + 9)
+    assert _refusal(inventory, replace(found["w"], pieces=(wrong,))).rule == "VALUES-SIZE"
+    assert _refusal(inventory, found["t"]).rule == "VALUES-SIZE"

@@ -7,23 +7,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import cases, cases_keras, cases_onnx, cases_pytorch
+from tests.hostile import cases, cases_ctranslate2, cases_keras, cases_onnx, cases_pytorch, cases_tflite
 from tests.hostile.cases import Case
 from weigh import formats
 from weigh.types import Limits, WeighError
 
-REFUSED = (*cases.REFUSED, *cases_pytorch.REFUSED, *cases_onnx.REFUSED, *cases_keras.REFUSED)
-EXOTIC = (*cases.EXOTIC, *cases_pytorch.EXOTIC, *cases_onnx.EXOTIC, *cases_keras.EXOTIC)
+BOOKS = (cases, cases_pytorch, cases_onnx, cases_keras, cases_tflite, cases_ctranslate2)
+REFUSED = tuple(case for book in BOOKS for case in book.REFUSED)
+EXOTIC = tuple(case for book in BOOKS for case in book.EXOTIC)
 ROOT = Path(formats.__file__).parents[1]
 SOURCES = (ROOT / "formats", ROOT / "files.py", ROOT / "writing.py")
 PREFIXES = (
     "COPY|MANIFEST|FILE|JSON|ST|GGUF|INDEX|CONFIG|FOLDER|FORMAT|READ|VALUES|WRITE|PT|PICKLE|ZIP|ONNX|NPY|H5|KERAS"
+    "|FLAT|TFL|CT2"
 )
 NEEDS_MORE_THAN_A_FILE = {
+    "CT2-MAGIC",
     "FILE-CHANGED", "FILE-DENIED", "FILE-FOLDER", "FILE-KIND", "FILE-LOOP", "FILE-MISSING", "FILE-NAME", "FILE-RANGE",
-    "FILE-READ", "FOLDER-EMPTY", "FOLDER-FILES", "FOLDER-MANY", "FOLDER-NONE", "H5-CRASH", "H5-LIBRARY", "H5-MEMORY",
+    "FILE-READ", "FOLDER-EMPTY", "FOLDER-FILES", "FOLDER-MANY", "FOLDER-NONE", "FOLDER-PIPELINE",
+    "H5-CRASH", "H5-LIBRARY", "H5-MEMORY",
     "H5-PROCESS", "H5-RANGE", "H5-STUCK", "INDEX-ABSENT", "INDEX-TWICE",
-    "ONNX-HARDLINK",
+    "ONNX-HARDLINK", "TFL-HARDLINK",
     "READ-MEMORY", "READ-UNEXPECTED", "VALUES-CODEC", "VALUES-MEMORY", "VALUES-ORDER", "VALUES-PACKED",
     "VALUES-PIECES", "VALUES-SIZE",
     "COPY-CHANGED", "COPY-FORMAT", "COPY-MEMORY", "COPY-NONE", "COPY-ORDER", "COPY-PIECES", "COPY-QUANTIZED",
@@ -35,10 +39,12 @@ NEEDS_MORE_THAN_A_FILE = {
 }  # fmt: skip
 """Rules about several files, the file system, writing, or a tensor's values; tests/formats holds them to it."""
 NEEDS_LIMITS = {
+    "CT2-BUDGET", "CT2-TENSORS", "FLAT-BUDGET", "FLAT-TEXT",
     "GGUF-BUDGET", "GGUF-HEADER", "GGUF-PARTS", "GGUF-STRING", "H5-OBJECTS", "H5-TIME", "INDEX-FILES", "INDEX-SIZE",
     "INDEX-TENSORS",
     "KERAS-SIZE", "ONNX-BUDGET", "ONNX-FILES", "ONNX-TENSORS", "ONNX-TEXT",
-    "PICKLE-BUDGET", "ST-HEADER", "ST-SHARDS", "ST-TENSORS", "ZIP-ENTRIES", "ZIP-SIZE",
+    "PICKLE-BUDGET", "ST-HEADER", "ST-SHARDS", "ST-TENSORS", "TFL-FILES", "TFL-TENSORS",
+    "ZIP-ENTRIES", "ZIP-SIZE",
 }  # fmt: skip
 """Rules that pass a limit; test_budgets.py lowers the limit instead of writing a gigabyte."""
 

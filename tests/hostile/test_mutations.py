@@ -8,68 +8,21 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.hostile import craft, craft_keras, craft_onnx, craft_pytorch
-from tests.hostile.craft import ARRAY, F32, STRING, U32, array, entry, key, named, number, tensor, text
+from tests.hostile import seeds, trees
+from tests.hostile.seeds import SAFETENSORS, SEEDS
 from weigh import formats
 from weigh.types import Inventory, WeighError
 
 SECONDS = float(os.environ.get("WEIGH_FUZZ_SECONDS", "3"))
 FRESH = "WEIGH_FUZZ_SECONDS" in os.environ
 SLOW_SECONDS = 2.0
-
-SAFETENSORS = craft.safetensors(
-    {
-        "__metadata__": {"format": "pt"},
-        "a": entry("F32", [2, 3], 0, 24),
-        "b": entry("BF16", [4], 24, 32),
-        "c": entry("I64", [], 32, 40),
-        "d": entry("F4", [2], 40, 41),
-    },
-    b"x" * 41,
-)
-GGUF = craft.gguf(
-    [
-        named(),
-        key("nested", ARRAY, array(ARRAY, [array(U32, [number(U32, 3)])])),
-        key("general.name", STRING, text("hé")),
-        key("llama.attention.layer_norm_rms_epsilon", F32, number(F32, 1e-5)),
-    ],
-    [tensor("t", [256], 12), tensor("u", [32, 2], 8, 160)],
-    b"\0" * (160 + 96),
-)
-JSON = b'{"model_type": "llama", "hidden_size": 64, "x": [1, 2.5, null, {"y": "\\u00e9\\ud83d\\ude00"}]}'
-_GRAPH = craft_onnx.graph(nodes=[craft_onnx.constant("k", craft_onnx.tensor(raw=b"\0" * 8))])
-ONNX = craft_onnx.onnx(
-    [
-        craft_onnx.tensor("w", raw=b"\0" * 8),
-        craft_onnx.tensor("i", kind=craft_onnx.INT64, extra=craft_onnx.run(7, b"\1\2")),
-        craft_onnx.tensor("q", (2, 16), craft_onnx.UINT8, raw=b"\0" * 32),
-        craft_onnx.tensor("s", raw=b"\0" * 8),
-    ],
-    [
-        craft_onnx.node("If", ["c"], ["o"], [craft_onnx.branch("then_branch", _GRAPH)]),
-        craft_onnx.node("MatMulNBits", ["o", "q", "s"], ["y"], [craft_onnx.whole("K", 32), craft_onnx.whole("N", 2)]),
-    ],
-)
-TWO = {"a": craft_pytorch.tensor((2, 2), (1, 2)), "model": {"x": craft_pytorch.tensor()}}
-SEEDS = {
-    "a.pt": craft_pytorch.checkpoint(TWO),
-    "a.bin": craft_pytorch.legacy(TWO, {"0": (4, b"x" * 16)}),
-    "a.safetensors": SAFETENSORS,
-    "a.gguf": GGUF,
-    "b.gguf": craft.llama(),
-    "c.json": JSON,
-    "d.onnx": ONNX,
-    "e.npy": craft_onnx.npy(),
-    "g.keras": craft_keras.keras(craft_keras.h5(craft_keras.dense)),
-    "f.npz": craft_onnx.npz({"a.npy": craft_onnx.npy()}, packed=True),
-}
 
 INTERESTING = (b"\0", b"\xff", b"\x7f", b"\x80", b'"', b"{", b"[", b"\\", b"9" * 8, b"\xff" * 8, b"\0" * 8)
 
@@ -93,14 +46,15 @@ def mutated(draw: st.DrawFn, seed: bytes) -> bytes:
         elif change == "cut":
             del content[at:]
         else:
-            other = draw(st.sampled_from(tuple(SEEDS.values())))
+            other = draw(st.sampled_from(tuple(SEEDS.values()))).content
             begin = draw(st.integers(0, len(other) - 1))
             content[at : at + 8] = other[begin : begin + draw(st.integers(1, 64))]
     return bytes(content)
 
 
-def _outcome(path: Path, content: bytes) -> Inventory | WeighError:
+def _outcome(path: Path, content: bytes, opened: str = "") -> Inventory | WeighError:
     path.write_bytes(content)
+    path = path.with_name(opened) if opened else path
     start = time.process_time()
     try:
         found: Inventory | WeighError = formats.read(path)
@@ -112,13 +66,30 @@ def _outcome(path: Path, content: bytes) -> Inventory | WeighError:
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_a_seed_is_valid(name: str, tmp_path: Path) -> None:
-    assert isinstance(_outcome(tmp_path / name, SEEDS[name]), Inventory)
+    path = seeds.write(tmp_path, name, SEEDS[name])
+    assert isinstance(_outcome(tmp_path / name, SEEDS[name].content, path.name), Inventory)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", SEEDS)
-def test_a_mutated_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
-    deadline = time.monotonic() + SECONDS / len(SEEDS) if not FRESH else time.monotonic() + SECONDS
+@pytest.mark.parametrize("name", trees.TREES)
+def test_a_tree_without_a_change_is_valid(name: str, tmp_path: Path) -> None:
+    assert isinstance(_outcome(tmp_path / name, trees.TREES[name](b"")), Inventory)
+
+
+def _require_sound(found: Inventory | WeighError) -> None:
+    """An inventory whose pieces lie in its files, or an error that a reader meant."""
+    if isinstance(found, WeighError):
+        assert found.rule not in ("READ-UNEXPECTED", "READ-MEMORY"), found.message
+        assert found.exit_code in (3, 5)
+        return
+    sizes = dict(found.files)
+    for tensor_found in found.tensors:
+        for piece in tensor_found.pieces:
+            assert 0 <= piece.nbytes <= sizes[piece.file] - piece.offset
+
+
+def _look_at(strategy: st.SearchStrategy[bytes], read: Callable[[bytes], Inventory | WeighError], share: int) -> None:
+    """Files of a strategy, for a part of the time or, where it is set, for all of it."""
+    deadline = time.monotonic() + (SECONDS if FRESH else SECONDS / share)
 
     @settings(
         max_examples=max(int(SECONDS * 300), 10),
@@ -127,21 +98,26 @@ def test_a_mutated_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(mutated(SEEDS[name]))
+    @given(strategy)
     def look(content: bytes) -> None:
-        if time.monotonic() > deadline:
-            return
-        found = _outcome(tmp_path / name, content)
-        if isinstance(found, WeighError):
-            assert found.rule not in ("READ-UNEXPECTED", "READ-MEMORY"), found.message
-            assert found.exit_code in (3, 5)
-            return
-        sizes = dict(found.files)
-        for tensor_found in found.tensors:
-            for piece in tensor_found.pieces:
-                assert 0 <= piece.nbytes <= sizes[piece.file] - piece.offset
+        if time.monotonic() <= deadline:
+            _require_sound(read(content))
 
     look()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEEDS)
+def test_a_mutated_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
+    opened = seeds.write(tmp_path, name, SEEDS[name]).name
+    _look_at(mutated(SEEDS[name].content), lambda content: _outcome(tmp_path / name, content, opened), len(SEEDS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", trees.TREES)
+def test_a_changed_tree_is_read_or_refused(name: str, tmp_path: Path) -> None:
+    make = trees.TREES[name]
+    _look_at(st.binary(max_size=64), lambda choices: _outcome(tmp_path / name, make(choices)), 10)
 
 
 @pytest.mark.slow

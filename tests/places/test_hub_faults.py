@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import configparser
 import json
+import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from huggingface_hub.errors import OIDCError
 
 from tests.places.loopback import COMMIT, Answer, Loopback, Request
 from weigh import files, formats
-from weigh.commands import source
+from weigh.commands import show, source
+from weigh.places import addresses
 from weigh.types import Limits, Model, WeighError
 
 TENSORS = 120
@@ -438,3 +445,113 @@ def test_a_read_beyond_the_file_never_leaves_this_machine(server: Loopback) -> N
 def test_a_commit_is_read_without_asking_which_it_is(server: Loopback) -> None:
     assert count(f"org/model@{COMMIT}") == TENSORS
     assert not any("/revision/" in request.path for request in server.requests)
+
+
+# --------------------------------------------------------------------------------- redirects into the user's network
+
+
+def _resolving(monkeypatch: pytest.MonkeyPatch, endpoint: str, address: str) -> None:
+    """Let the endpoint's name stand for an address of the internet; connections still go to loopback."""
+    truth = socket.getaddrinfo
+    host = urlsplit(endpoint).hostname
+
+    def resolve(name: str, *rest: Any, **more: Any) -> Any:
+        return truth(address if name == host else name, *rest, **more)
+
+    monkeypatch.setattr(addresses, "socket", SimpleNamespace(getaddrinfo=resolve, SOCK_STREAM=socket.SOCK_STREAM))
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        "http://169.254.169.254/latest/meta-data/",
+        "http://[::ffff:169.254.169.254]/",
+        "http://[::1]:{port}/",
+        "http://[fe80::1]/",
+        "http://2130706433:{port}/",
+        "http://127.1:{port}/",
+        "http://0.0.0.0:{port}/",
+        "http://10.0.0.1/",
+        "http://224.0.0.1/",
+    ],
+)
+def test_a_public_hub_does_not_lead_into_the_users_network(
+    server: Loopback, folder: Path, monkeypatch: pytest.MonkeyPatch, there: str
+) -> None:
+    port = urlsplit(server.endpoint).port
+    _resolving(monkeypatch, server.endpoint, "8.8.8.8")
+    asked: list[str] = []
+
+    def lead(answer: Answer, request: Request) -> bool:
+        asked.append(request.path)
+        answer.error(302, "", headers={"Location": there.format(port=port)})
+        return True
+
+    server.fault = lead
+    said = refused()
+    assert (said.rule, said.exit_code) == ("HUB-REDIRECT", 3)
+    assert "private network" in said.message
+    assert len(asked) == 1
+
+
+def test_a_hub_in_a_private_network_may_lead_to_its_neighbours(server: Loopback, folder: Path) -> None:
+    with Loopback(folder) as other:
+        server.elsewhere = other
+        assert count() == TENSORS
+        assert other.requests
+
+
+def test_addresses_are_told_apart() -> None:
+    for host in ("127.0.0.1", "10.1.2.3", "192.168.0.1", "[fd00::1]", "[2002:7f00:1::]", "100.64.0.1", "0.0.0.0"):
+        assert not addresses.is_public(f"http://{host}/")
+    for host in ("8.8.8.8", "[2606:4700::1111]"):
+        assert addresses.is_public(f"https://{host}/")
+
+
+# --------------------------------------------------------------------------------------------------- the token
+
+
+@pytest.mark.parametrize("token", ["hf_\u00e9", "hf_\x07x", "hf_a b\nHost: evil"])
+def test_a_token_that_is_none_is_refused(server: Loopback, monkeypatch: pytest.MonkeyPatch, token: str) -> None:
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: token)
+    said = refused()
+    assert (said.rule, said.exit_code) == ("HUB-TOKEN", 2)
+    assert token not in said.message
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        PermissionError(13, "no"),
+        UnicodeDecodeError("utf-8", b"", 0, 1, "no"),
+        OIDCError("no"),
+        configparser.Error("no"),
+    ],
+)
+def test_a_token_that_cannot_be_had_is_told(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def failing() -> str:
+        raise fault
+
+    monkeypatch.setattr("huggingface_hub.get_token", failing)
+    said = refused()
+    assert (said.rule, said.exit_code) == ("HUB-TOKEN", 2)
+    assert "hf auth login" in said.hint
+
+
+@pytest.mark.parametrize("wait", ["\u00b2", "Mon, 01 Jan 0001 00:00:00 -0000", "soon"])
+def test_a_wait_that_is_no_number_is_passed_over(server: Loopback, wait: str) -> None:
+    server.fault = of_shards(status(429, headers={"Retry-After": wait}), times=1)
+    assert count() == TENSORS
+
+
+def test_the_report_of_a_model_on_a_hub(server: Loopback, folder: Path) -> None:
+    (folder / "evil.bin").write_bytes(b"\x80\x02cposix\nsystem\n.")
+    rows = show.run_imports("org/model/evil.bin").result["imports"]
+    assert [(row["module"], row["name"], row["allowed"]) for row in rows] == [("posix", "system", False)]
+    for name in ("org/model", "org/model/model-00001-of-00003.safetensors"):
+        with pytest.raises(WeighError) as caught:
+            show.run_imports(name)
+        assert caught.value.rule not in ("READ-UNEXPECTED", "BUG")

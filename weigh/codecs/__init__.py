@@ -28,6 +28,7 @@ from weigh.codecs import (
     small_integers,
     ternary,
 )
+from weigh.kernels import blocks
 from weigh.types import Codec, WeighError
 
 if TYPE_CHECKING:
@@ -149,4 +150,5 @@ def decode(codec: Codec, raw: bytes | bytearray | memoryview | NDArray[np.uint8]
             f"{count} values of {codec.name} take {expected} bytes, not {flat.size}",
             rule="CODEC-LENGTH",
         )
-    return codec.decode(flat)[:count]
+    values = blocks.decode(codec.id, flat)
+    return (codec.decode(flat) if values is None else values)[:count]

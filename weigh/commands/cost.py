@@ -38,7 +38,8 @@ def run(name: str, *, on: str = "this", **options: Any) -> Answer:
         result, warnings = priced(chosen)
         return Answer("cost", inputs(chosen, name), result, warnings)
     given = {"model": name, "on": on, **options}
-    work = Workload(**{key: options[key] for key in ("prompt", "output", "batch") if options.get(key) is not None})
+    asked = ("prompt", "output", "batch", "source", "images")
+    work = Workload(**{key: options[key] for key in asked if options.get(key) is not None})
     return Answer("cost", given, known(model, work), [*model.inventory.warnings, *model.warnings], refusal)
 
 

@@ -72,6 +72,8 @@ def setting(
     output: int | None = None,
     weights: str | None = None,
     kv: str = "f16",
+    source: int | None = None,
+    images: int = 0,
 ) -> Setting:
     """Resolve every word. What is not given: 512 tokens in and 128 out, less where the model's own context is short.
 
@@ -89,7 +91,7 @@ def setting(
     held = loaded(model, weights, runtime)
     trained = model.dimensions.get("context", CONTEXT)
     going_in, coming_out, room = _tokens(trained, context, prompt, output, generating=generates(model))
-    work = Workload(prompt=going_in, output=coming_out, batch=batch, context=room, state_codec=state_codec)
+    work = Workload(going_in, coming_out, batch, room, state_codec, source, images)
     job = Job(model, held.tensors, work, place.cluster.device, file=held.as_stored)
     return Setting(model, place, runtime, held, job)
 
@@ -158,6 +160,8 @@ def inputs(chosen: Setting, name: str) -> dict[str, Any]:
         "batch": work.batch,
         "prompt": work.prompt,
         "output": work.output,
+        **({} if work.source is None else {"source": work.source}),
+        **({"images": work.images} if work.images else {}),
     }
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from weigh import formats, volumes
+from weigh.commands import pipeline
 from weigh.commands.source import find, load
 from weigh.cost.params import Counts, count
 from weigh.families import family_of
 from weigh.families.audit import Audit, differences, promises
 from weigh.files import locate
+from weigh.formats import pipeline as pipelines
 from weigh.formats import pytorch
 from weigh.formats.digest import Tell, digests, stated
+from weigh.formats.pipeline import Pipeline
 from weigh.report.answer import Answer
 from weigh.types import Limits, Model
 
@@ -18,7 +23,13 @@ from weigh.types import Limits, Model
 def run(
     name: str, *, tensors: bool = False, hashes: bool = False, tell: Tell | None = None, limits: Limits | None = None
 ) -> Answer:
-    """Counts as plain integers; with `tensors` a row for each tensor, with `hashes` the SHA-256 of each file."""
+    """Counts as plain integers; with `tensors` a row for each tensor, with `hashes` the SHA-256 of each file.
+
+    A folder with several models that make a pipeline is told as the sum of them, and each apart.
+    """
+    whole = pipeline_of(name, limits or Limits())
+    if whole is not None:
+        return _run_pipeline(name, whole, tensors=tensors, hashes=hashes, tell=tell, limits=limits or Limits())
     model = load(name, limits)
     counts = count(model)
     result = describe(model, counts)
@@ -32,6 +43,29 @@ def run(
     return Answer("show", {"model": name, "tensors": tensors}, result, warnings)
 
 
+def pipeline_of(name: str, limits: Limits) -> Pipeline | None:
+    """The pipeline in the folder named, if it is one."""
+    if not Path(name).is_dir():
+        return None
+    with formats.guarded(name):
+        return pipelines.read(locate(name), limits)
+
+
+def _run_pipeline(
+    name: str, whole: Pipeline, *, tensors: bool, hashes: bool, tell: Tell | None, limits: Limits
+) -> Answer:
+    found = pipeline.components(whole, limits)
+    result = pipeline.describe(whole, found)
+    if tensors:
+        rows = ((one.name, row) for one in found for row in tensor_rows(one.model, one.counts))
+        result["tensors"] = [{**row, "name": f"{part}/{row['name']}"} for part, row in rows]
+    if hashes:
+        each = ((one.name, digests(one.model.inventory, tell)) for one in found)
+        result["sha256"] = {f"{part}/{file}": digest for part, held in each for file, digest in held.items()}
+    told = list(pipeline.warnings(whole, found))
+    return Answer("show", {"model": name, "tensors": tensors}, result, told)
+
+
 def run_imports(name: str, limits: Limits | None = None) -> Answer:
     """What unpickling a checkpoint with Python would import: a row for each name, and whether a model needs it.
 
@@ -39,7 +73,11 @@ def run_imports(name: str, limits: Limits | None = None) -> Answer:
     import.
     """
     limits = limits or Limits()
-    found = pytorch.imports(locate(find(name, limits).path), limits)
+    try:
+        with formats.guarded(name):
+            found = pytorch.imports(locate(find(name, limits).path), limits)
+    finally:
+        volumes.finish()
     if found.stopped is not None and not found.asked:
         raise found.stopped
     rows = [

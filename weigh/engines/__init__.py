@@ -9,9 +9,11 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from weigh.engines.llama_cpp import LLAMA_CPP
+from weigh.engines.transformers import TRANSFORMERS
+from weigh.engines.vllm import VLLM
 from weigh.types import Engine, WeighError
 
-ENGINES: tuple[Engine, ...] = (LLAMA_CPP,)
+ENGINES: tuple[Engine, ...] = (LLAMA_CPP, TRANSFORMERS, VLLM)
 
 
 def find(name: str) -> Engine:

@@ -86,7 +86,7 @@ def audit(model: Model) -> Audit:
         return Audit(tuple(Holding(tensor, (_by_name(tensor),)) for tensor in tensors))
     dialect = model.inventory.dialect
     promised = {bare(family, promise.name): promise for promise in promises(model, family, dialect)}
-    names = [bare(family, _modern(tensor.name) if dialect == "hf" else tensor.name) for tensor in tensors]
+    names = [bare(family, modern(tensor.name) if dialect == "hf" else tensor.name) for tensor in tensors]
     stands_for = _stand_ins(promised, set(names))
     holdings: list[Holding] = []
     found: set[str] = set()
@@ -257,7 +257,7 @@ def shares_of(model: Model, value_bits: int) -> Iterable[Share]:
 _OLD = {".gamma": ".weight", ".beta": ".bias"}
 
 
-def _modern(name: str) -> str:
+def modern(name: str) -> str:
     """Norms of the first BERT checkpoints were called gamma and beta."""
     for old, new in _OLD.items():
         if name.endswith(f"Norm{old}"):

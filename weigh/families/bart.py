@@ -1,8 +1,9 @@
-"""BART and Whisper: an encoder of text or sound and a decoder, with biases and learned positions."""
+"""BART, its kin for translation and summaries, and Whisper: an encoder of text or sound and a decoder, with biases."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from weigh.families.config import Config
@@ -13,7 +14,7 @@ from weigh.types import Architecture, Family, Part
 
 def _encoder_layer(i: int, attention: Attention, mlp: Mlp, positions: int) -> Iterator[Part]:
     """Attention to both sides and a block, each with its norm; it runs when a sequence begins."""
-    path, norm = f"encoder.{i}.", Norm(attention.width, bias=True)
+    path, norm = f"encoder.{i}.", Applied(Norm(attention.width, bias=True), "sequence", positions)
     yield part(path + "attention", Applied(attention, "sequence", positions), i)
     yield part(path + "attention_norm", norm, i)
     yield part(path + "mlp", Applied(mlp, "sequence", positions), i)
@@ -61,35 +62,86 @@ def _dimensions(config: Config, width: int, vocabulary: int, context: int) -> di
     return found | {"encoder_layers": front, "decoder_layers": behind}
 
 
-BART_CLASSES = ("BartForConditionalGeneration", "BartModel")
+@dataclass(frozen=True, slots=True)
+class Kin:
+    """How a type differs from BART in what it holds."""
+
+    classes: tuple[str, ...]
+    """The first is taken where none is named."""
+    spare: int = 0
+    """Rows of the table of positions beyond `max_position_embeddings`."""
+    sinusoids: str = ""
+    """Positions are not trained: kept as a `table`, or `computed`."""
+    embedding_norm: bool = False
+    final_norm: bool = False
+    head_bias: bool = True
+    """A buffer of zeros stands beside the head."""
+
+
+def _classes(stem: str, *endings: str) -> tuple[str, ...]:
+    return tuple(stem + ending for ending in ("ForConditionalGeneration", "Model", *endings))
+
+
+KINDS = {
+    "bart": Kin(_classes("Bart", "ForSequenceClassification"), spare=2, embedding_norm=True),
+    "mbart": Kin(_classes("MBart", "ForSequenceClassification"), spare=2, embedding_norm=True, final_norm=True),
+    "plbart": Kin(_classes("PLBart"), spare=2, embedding_norm=True),
+    "blenderbot-small": Kin(_classes("BlenderbotSmall"), embedding_norm=True),
+    "blenderbot": Kin(_classes("Blenderbot"), final_norm=True),
+    "pegasus": Kin(_classes("Pegasus"), sinusoids="table", final_norm=True),
+    "marian": Kin(("MarianMTModel", "MarianModel"), sinusoids="table"),
+    "m2m_100": Kin(_classes("M2M100"), sinusoids="computed", final_norm=True, head_bias=False),
+}
 
 
 def bart(config: Config) -> Architecture:
-    """Learned positions with two rows more than `max_position_embeddings`; norms behind each block and the tables.
+    """Learned positions, or sinusoids that are not trained; norms behind each block or before it hold the same.
 
     In a pass both sides have as many tokens. The bias of the head is a buffer of zeros.
-    Source: transformers 5.23, models/bart/modeling_bart.py.
+    Source: transformers 5.23, modeling files of the types in `KINDS`.
     """
+    kind = str(config.values["model_type"])
+    kin = KINDS[kind]
     width = config.integer("d_model")
     vocabulary = config.integer("vocab_size")
     context = config.integer("max_position_embeddings")
-    name = class_of(config, BART_CLASSES, default=BART_CLASSES[0], what="the model for conditional generation")
+    config.expect("share_encoder_decoder_embeddings", value=True, default=True)
+    if config.values.get("decoder_vocab_size") not in (None, vocabulary):
+        raise config.variant(
+            "decoder_vocab_size", f"{vocabulary}, as `vocab_size`", config.values["decoder_vocab_size"]
+        )
+    name = class_of(config, kin.classes, default=kin.classes[0], what="the model for conditional generation")
     encoder, decoder = _both_sides(config, width, k_bias=True, source=None)
     tied = "embedding.weight" if config.switch("tie_word_embeddings", default=True) else ""
     table = Array((vocabulary, width), role="embedding", tied=tied)
-    positions = Embedding(context + 2, width, role="position")
+    positions = Embedding(context + kin.spare, width, role="position", frozen=bool(kin.sinusoids))
     norm = Norm(width, bias=True)
     parts = [part("embedding", Embedding(vocabulary, width))]
     for side, layers in (("encoder", encoder), ("decoder", decoder)):
         parts.append(part(f"{side}.embedding", table))
-        parts.append(part(f"{side}.position", positions))
-        parts.append(part(f"{side}.embedding_norm", norm))
+        if kin.sinusoids != "computed":
+            parts.append(part(f"{side}.position", positions))
+        if kin.embedding_norm:
+            parts.append(part(f"{side}.embedding_norm", norm))
         parts += layers
-    if name == "BartForConditionalGeneration":
-        parts.append(part("head_bias", Array((1, vocabulary), role="buffer")))
+        if kin.final_norm:
+            parts.append(part(f"{side}.final_norm", norm))
+    if name.endswith("ForSequenceClassification"):
+        out = Linear(width, _answers(config), bias=True, role="head", positions="one")
+        parts.append(part("classifier_dense", Linear(width, width, bias=True, positions="one")))
+        parts.append(part("classifier_out", out))
+    elif name == kin.classes[0]:
+        if kin.head_bias:
+            parts.append(part("head_bias", Array((1, vocabulary), role="buffer")))
         parts.append(part("head", Linear(width, vocabulary, role="head", tied=tied, positions="outputs")))
     dimensions = _dimensions(config, width, vocabulary, context)
     return Architecture(tuple(parts), dimensions, tuple(config.warnings), tuple(config.assumed))
+
+
+def _answers(config: Config) -> int:
+    """Labels of a classifier: BART's class has three unless they are written down, the others two."""
+    named = config.values.get("id2label") or config.values.get("num_labels")
+    return 3 if named is None and config.values["model_type"] == "bart" else config.labels()
 
 
 WHISPER_CLASSES = ("WhisperForConditionalGeneration", "WhisperModel")
@@ -118,7 +170,7 @@ def whisper(config: Config) -> Architecture:
         part("encoder.conv2", Applied(second, "sequence", 1)),
         part("encoder.position", Embedding(source, width, role="position", frozen=True)),
         *encoder,
-        part("encoder.final_norm", norm),
+        part("encoder.final_norm", Applied(norm, "sequence", source)),
         part("decoder.position", Embedding(context, width, role="position")),
         *decoder,
         part("decoder.final_norm", norm),
@@ -151,7 +203,7 @@ def _names() -> dict[str, str]:
 
 BART = Family(
     id="bart",
-    model_types=("bart",),
+    model_types=tuple(KINDS),
     build=bart,
     names={
         "hf": {
@@ -159,10 +211,17 @@ BART = Family(
             "embedding": "model.shared",
             "head": "lm_head",
             "head_bias.weight": "final_logits_bias",
+            "classifier_dense": "classification_head.dense",
+            "classifier_out": "classification_head.out_proj",
         }
     },
     prefixes=("model.",),
-    sources=("https://arxiv.org/abs/1910.13461",),
+    sources=(
+        "https://arxiv.org/abs/1910.13461",
+        "https://arxiv.org/abs/2001.08210",
+        "https://arxiv.org/abs/1912.08777",
+        "https://arxiv.org/abs/2010.11125",
+    ),
 )
 
 WHISPER = Family(

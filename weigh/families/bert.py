@@ -1,4 +1,4 @@
-"""BERT-like encoders: BERT, RoBERTa, DistilBERT, with their pre-training and task heads."""
+"""BERT-like encoders: BERT, RoBERTa and those that only its name tells apart, DistilBERT; pre-training, task heads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from weigh.families.names import GGML
 from weigh.parts import Attention, Embedding, Linear, Mlp, Norm, part
 from weigh.types import Architecture, Family, Part, WeighError
 
-STEMS = {"bert": "Bert", "roberta": "Roberta", "distilbert": "DistilBert"}
+STEMS = {
+    "bert": "Bert",
+    "roberta": "Roberta",
+    "xlm-roberta": "XLMRoberta",
+    "camembert": "Camembert",
+    "data2vec-text": "Data2VecText",
+    "distilbert": "DistilBert",
+}
+LIKE_ROBERTA = ("roberta", "xlm-roberta", "camembert", "data2vec-text")
 
 _TASKS = ("ForMaskedLM", "ForSequenceClassification", "ForMultipleChoice", "ForTokenClassification")
 CLASSES = {
     "bert": ("Model", "ForPreTraining", "LMHeadModel", "ForNextSentencePrediction", *_TASKS, "ForQuestionAnswering"),
-    "roberta": ("Model", "ForCausalLM", *_TASKS, "ForQuestionAnswering"),
+    **dict.fromkeys(LIKE_ROBERTA, ("Model", "ForCausalLM", *_TASKS, "ForQuestionAnswering")),
     "distilbert": ("Model", *_TASKS, "ForQuestionAnswering"),
 }
 """Endings of the class names."""
@@ -22,7 +30,7 @@ CLASSES = {
 def bert(config: Config) -> Architecture:
     """Token, position and (not DistilBERT) type tables, norm, layers with norms behind each block, then the head.
 
-    Source: transformers 5.23, modeling files of bert, roberta and distilbert.
+    Source: transformers 5.23, modeling files of bert, roberta, xlm_roberta, camembert, data2vec and distilbert.
     """
     kind = str(config.values["model_type"])
     config.expect("add_cross_attention", value=False, default=False)
@@ -105,9 +113,9 @@ def _classifier(config: Config, kind: str, suffix: str, width: int, pooler: list
         return [part("qa_outputs", Linear(width, labels, bias=True, role="head"))]
     outputs = 1 if suffix == "ForMultipleChoice" else labels
     out = Linear(width, outputs, bias=True, role="head", positions="one")
-    if kind == "bert" or (kind == "roberta" and suffix == "ForMultipleChoice"):
+    if kind == "bert" or (kind in LIKE_ROBERTA and suffix == "ForMultipleChoice"):
         return [*pooler, part("classifier", out)]
-    return [dense, part("classifier_out" if kind == "roberta" else "classifier", out)]
+    return [dense, part("classifier_out" if kind in LIKE_ROBERTA else "classifier", out)]
 
 
 _BERT_LAYER = "bert.encoder.layer.{layer}."
@@ -150,23 +158,35 @@ BERT = Family(
     sources=("https://arxiv.org/abs/1810.04805",),
 )
 
+
+def _roberta_names(prefix: str) -> dict[str, str]:
+    return {
+        **{key: stem.replace("bert.", prefix, 1) for key, stem in _BERT_NAMES.items()},
+        "transform": "lm_head.dense",
+        "transform_norm": "lm_head.layer_norm",
+        "head": "lm_head.decoder",
+        "head_bias": "lm_head",
+        "classifier_dense": "classifier.dense",
+        "classifier_out": "classifier.out_proj",
+    }
+
+
 ROBERTA = Family(
     id="roberta",
-    model_types=("roberta",),
+    model_types=("roberta", "xlm-roberta", "camembert"),
     build=bert,
-    names={
-        "hf": {
-            **{key: stem.replace("bert.", "roberta.", 1) for key, stem in _BERT_NAMES.items()},
-            "transform": "lm_head.dense",
-            "transform_norm": "lm_head.layer_norm",
-            "head": "lm_head.decoder",
-            "head_bias": "lm_head",
-            "classifier_dense": "classifier.dense",
-            "classifier_out": "classifier.out_proj",
-        },
-    },
+    names={"hf": _roberta_names("roberta.")},
     prefixes=("roberta.",),
-    sources=("https://arxiv.org/abs/1907.11692",),
+    sources=("https://arxiv.org/abs/1907.11692", "https://arxiv.org/abs/1911.02116"),
+)
+
+DATA2VEC_TEXT = Family(
+    id="data2vec_text",
+    model_types=("data2vec-text",),
+    build=bert,
+    names={"hf": _roberta_names("data2vec_text.")},
+    prefixes=("data2vec_text.",),
+    sources=("https://arxiv.org/abs/2202.03555",),
 )
 
 _DISTIL_LAYER = "distilbert.transformer.layer.{layer}."

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from weigh.families.config import Config
 from weigh.families.encoder import both_ways, class_of, section, sizes_of
 from weigh.families.names import fused
-from weigh.parts import Applied, Array, Attention, Conv, Embedding, Linear, Mlp, Norm, part
+from weigh.parts import Applied, Array, Attention, Conv, CrossAttention, Embedding, Linear, Mlp, Norm, part
 from weigh.types import Architecture, Family, Part
 
 LAYER_SOURCE = "transformers 5.23, models/{clip,siglip}/modeling_{clip,siglip}.py"
@@ -69,10 +69,18 @@ def vision_tower(config: Config, first: int | None, *, class_token: bool, role: 
     parts.append(part("vision.final_norm", norm))
     if not class_token and config.switch("vision_use_head", default=True):
         parts.append(part("vision.probe", Array((1, 1, width), role=role)))
-        parts.append(part("vision.pooling", Applied(attention, "sequence", places, role=role)))
+        parts.append(part("vision.pooling", Applied(_pooling(attention, places), "sequence", 1, role=role)))
         parts.append(part("vision.pooling_norm", norm))
         parts.append(part("vision.pooling_mlp", Applied(mlp, "sequence", 1, role=role)))
     return parts
+
+
+def _pooling(layer: Attention, places: int) -> CrossAttention:
+    """One query, which is learned, against the keys and values of all places."""
+    size, biased = layer.key_dim, layer.q_bias
+    return CrossAttention(
+        layer.width, layer.width, layer.heads, size, size, biased, layer.k_bias, layer.v_bias, layer.o_bias, places
+    )
 
 
 def clip(config: Config) -> Architecture:
@@ -96,10 +104,44 @@ def clip(config: Config) -> Architecture:
     return Architecture(tuple(parts), dimensions, tuple(config.warnings), tuple(config.assumed))
 
 
+def clip_text(config: Config) -> Architecture:
+    """The text tower alone, as pipelines that make images hold it; one class adds the projection.
+
+    Source: transformers 5.23, models/clip/modeling_clip.py.
+    """
+    classes = ("CLIPTextModel", "CLIPTextModelWithProjection")
+    name = class_of(config, classes, default=classes[0], what="the bare text tower")
+    parts, dimensions = _text(config, causal=True)
+    if name == classes[1]:
+        shared = config.integer("projection_dim", default=512)
+        parts.append(part("text.projection", Linear(dimensions["width"], shared, positions="one")))
+    return Architecture(tuple(parts), dimensions, tuple(config.warnings), tuple(config.assumed))
+
+
+def vision_alone(config: Config) -> Architecture:
+    """The image tower alone: CLIP's, one of whose classes adds the projection, or SigLIP's. A sequence is an image.
+
+    Source: transformers 5.23, models/{clip,siglip}/modeling_{clip,siglip}.py.
+    """
+    of_clip = config.values["model_type"] == "clip_vision_model"
+    classes = ("CLIPVisionModel", "CLIPVisionModelWithProjection") if of_clip else ("SiglipVisionModel",)
+    name = class_of(config, classes, default=classes[0], what="the bare image tower")
+    width = config.integer("hidden_size")
+    heads = config.integer("num_attention_heads")
+    layers = config.layers("num_hidden_layers")
+    parts = vision_tower(config, None, class_token=of_clip)
+    if name.endswith("WithProjection"):
+        shared = config.integer("projection_dim", default=512)
+        parts.append(
+            part("vision.projection", Applied(Linear(width, shared, positions="one"), "sequence", 1, role="vision"))
+        )
+    dimensions = sizes_of(layers, width, heads, width // heads, config.integer("intermediate_size"))
+    return Architecture(tuple(parts), dimensions, tuple(config.warnings), tuple(config.assumed))
+
+
 def siglip(config: Config) -> Architecture:
     """Both towers attend to both sides; the image tower is pooled by attention, the text tower by a matrix.
 
-    The attention that pools has one query: its FLOPs are counted as if each patch asked, 1/layers of the tower more.
     Source: transformers 5.23, models/siglip/{configuration,modeling}_siglip.py.
     """
     class_of(config, ("SiglipModel",), default="SiglipModel", what="the model with both towers")
@@ -169,4 +211,22 @@ SIGLIP = Family(
     build=siglip,
     names={"hf": {**_BOTH, "text.projection": "text_model.head", "shift.weight": "logit_bias"}},
     sources=("https://arxiv.org/abs/2303.15343",),
+)
+
+CLIP_TEXT = Family(
+    id="clip_text",
+    model_types=("clip_text_model",),
+    build=clip_text,
+    names={"hf": {**_BOTH, "text.projection": "text_projection"}},
+    prefixes=("text_model.",),
+    sources=("https://arxiv.org/abs/2103.00020",),
+)
+
+VISION_TOWER = Family(
+    id="vision_tower",
+    model_types=("clip_vision_model", "siglip_vision_model"),
+    build=vision_alone,
+    names={"hf": {**_BOTH, "vision.projection": "visual_projection"}},
+    prefixes=("vision_model.",),
+    sources=("https://arxiv.org/abs/2103.00020", "https://arxiv.org/abs/2303.15343"),
 )

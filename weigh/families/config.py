@@ -115,6 +115,17 @@ class Config:
         """The error for a value that is of the right type and not understood."""
         return self._error("CONFIG-VARIANT", key, expected, found)
 
+    def missing(self, *keys: str) -> WeighError:
+        """The error for a size or list that has to be written down under one of the keys."""
+        named = " or ".join(f"`{key}`" for key in keys)
+        return WeighError(
+            f"the configuration has no {named}",
+            rule="CONFIG-MISSING",
+            path=self.source or None,
+            where=f"key {keys[0]}",
+            hint="a size that is not written down is not guessed: add the key, or name the model's own file",
+        )
+
     def divide(self, numerator: int, denominator: int, what: str) -> int:
         """numerator / denominator, which must come out even."""
         if numerator % denominator:
@@ -136,14 +147,7 @@ class Config:
             if self.values.get(key) is not None:
                 return key, self.values[key]
         if default is _REQUIRED:
-            named = " or ".join(f"`{key}`" for key in keys)
-            raise WeighError(
-                f"the configuration has no {named}",
-                rule="CONFIG-MISSING",
-                path=self.source or None,
-                where=f"key {keys[0]}",
-                hint="a size that is not written down is not guessed: add the key, or name the model's own file",
-            )
+            raise self.missing(*keys)
         self.assumed.append(f"{keys[0]} = {default!r}")
         return keys[0], default
 

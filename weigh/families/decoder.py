@@ -36,11 +36,13 @@ def rope_sizes(
     kv_heads: int | None = None,
     head_dim: int | None = None,
     reads_head_dim: bool = True,
+    hidden_keys: Sequence[str] = ("intermediate_size",),
 ) -> Sizes:
     """Sizes under the keys that Llama introduced and most later classes took over.
 
     `context`, `kv_heads` and `head_dim` are the defaults that the model type documents; None = as many KV heads as
-    heads, which is also what a null stands for, and width / heads. Some classes never read `head_dim`.
+    heads, which is also what a null stands for, and width / heads. Some classes never read `head_dim`, and some
+    call the hidden size otherwise (`hidden_keys`).
     Source: transformers 5.23, models/*/configuration_*.py of each type.
     """
     width = config.integer("hidden_size")
@@ -57,7 +59,7 @@ def rope_sizes(
         heads=heads,
         kv_heads=groups,
         head_dim=size,
-        hidden=config.integer("intermediate_size"),
+        hidden=config.integer(*hidden_keys),
         vocabulary=config.integer("vocab_size"),
         context=config.integer("max_position_embeddings", default=context),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weigh.families.config import Config
-from weigh.families.decoder import Sizes, experts_used
+from weigh.families.decoder import Sizes, assemble, experts_used, head
 from weigh.families.experts import EXPERTS_GGML, EXPERTS_HF, finish, sparse_layer
 from weigh.families.glm_moe import MLP_TYPES, per_layer
 from weigh.parts import LatentAttention, Mlp, Moe, Norm
@@ -15,8 +15,18 @@ STEMS = {
     "kimi_k2": "DeepseekV3",
     "deepseek_v32": "DeepseekV32",
     "glm_moe_dsa": "GlmMoeDsa",
+    "glm4_moe_lite": "Glm4MoeLite",
+    "youtu": "Youtu",
+    "minicpm3": "MiniCPM3",
 }
-CONTEXT = {"deepseek_v2": 2048, "deepseek_v32": 163840, "glm_moe_dsa": 202752}
+CONTEXT = {
+    "youtu": 131072,
+    "minicpm3": 32768,
+    "glm4_moe_lite": 202752,
+    "deepseek_v2": 2048,
+    "deepseek_v32": 163840,
+    "glm_moe_dsa": 202752,
+}
 INDEXER = ("full", "shared")
 
 
@@ -43,7 +53,9 @@ def _attention(config: Config, kind: str, sizes: Sizes) -> list[LatentAttention]
     size = config.integer("index_head_dim") if indexed else 0
     top = config.integer("index_topk", default=2048) if indexed else 0
     rope = config.integer("qk_rope_head_dim")
-    value_dim = config.integer("v_head_dim")
+    value_dim = config.optional_integer("v_head_dim") if kind == "minicpm3" else config.integer("v_head_dim")
+    if value_dim is None:
+        value_dim = config.divide(sizes.width, sizes.heads, "hidden_size / num_attention_heads")
     kv_rank = config.integer("kv_lora_rank")
     biased = config.switch("attention_bias", default=False)
     own = _indexers(config, sizes.layers) if kind == "glm_moe_dsa" else [indexed] * sizes.layers
@@ -97,13 +109,15 @@ def _indexers(config: Config, layers: int) -> list[bool]:
 def _sparse(config: Config, kind: str, layers: int) -> list[bool]:
     """Which layers have experts: `mlp_layer_types` where the class reads it, else all behind the first dense ones.
 
-    They are 3 unless written down, in V2 none.
+    They are 3 unless written down, in V2 none, in GLM 4.7 Flash always 1.
     """
     kinds = None
-    if kind in ("deepseek_v32", "glm_moe_dsa"):
+    if kind in ("deepseek_v32", "glm_moe_dsa", "glm4_moe_lite"):
         kinds = per_layer(config, "mlp_layer_types", MLP_TYPES, layers)
     if kinds is not None:
         return [each == "sparse" for each in kinds]
+    if kind == "glm4_moe_lite":
+        return [i > 0 for i in range(layers)]
     dense = config.integer("first_k_dense_replace", default=0 if kind == "deepseek_v2" else 3, minimum=0)
     return [i >= dense for i in range(layers)]
 
@@ -122,7 +136,7 @@ def _experts(config: Config, kind: str, width: int, *, biased: bool) -> Moe:
         width,
         hidden,
         experts,
-        experts_used(config, experts, default=experts if kind == "deepseek_v2" else 8),
+        experts_used(config, experts, default={"deepseek_v2": experts, "glm4_moe_lite": 4}.get(kind, 8)),
         shared_hidden=shared * hidden,
         shared_bias=biased and shared > 0,
         correction="" if kind == "deepseek_v2" else "buffer",
@@ -130,7 +144,7 @@ def _experts(config: Config, kind: str, width: int, *, biased: bool) -> Moe:
 
 
 def deepseek(config: Config) -> Architecture:
-    """All five. Only V2 reads `mlp_bias`. Source: transformers 5.23, {configuration,modeling}_*.py of each."""
+    """All of them. Only V2 reads `mlp_bias`. Source: transformers 5.23, {configuration,modeling}_*.py of each."""
     kind = str(config.values["model_type"])
     sizes = latent_sizes(config, kind)
     attention = _attention(config, kind, sizes)
@@ -141,6 +155,25 @@ def deepseek(config: Config) -> Architecture:
     norm = Norm(sizes.width)
     layers = [sparse_layer(i, norm, attention[i], moe if sparse[i] else mlp) for i in range(sizes.layers)]
     return finish(config, sizes, layers, moe, STEMS[kind], latent_rank=attention[0].kv_rank)
+
+
+def latent_dense(config: Config) -> Architecture:
+    """youtu and minicpm3: latent attention and a plain block in every layer; the head is tied unless written down.
+
+    Source: transformers 5.23, {configuration,modeling}_{youtu,minicpm3}.py.
+    """
+    kind = str(config.values["model_type"])
+    sizes = latent_sizes(config, kind)
+    biased = kind == "minicpm3" and config.switch("mlp_bias", default=False)
+    mlp = Mlp(sizes.width, sizes.hidden, gated=True, up_bias=biased, down_bias=biased)
+    layers = [
+        sparse_layer(i, Norm(sizes.width), attention, mlp)
+        for i, attention in enumerate(_attention(config, kind, sizes))
+    ]
+    tied = config.switch("tie_word_embeddings", default=True)
+    behind = head(config, STEMS[kind], sizes.width, sizes.vocabulary, tied=tied)
+    rank = config.integer("kv_lora_rank")
+    return assemble(config, sizes, layers, head=behind, final_norm=Norm(sizes.width), latent_rank=rank)
 
 
 LATENT_HF = {
@@ -185,4 +218,22 @@ DEEPSEEK_INDEXED = Family(
     names={"hf": LATENT_HF},
     prefixes=("model.",),
     sources=("https://huggingface.co/docs/transformers/main/model_doc/glm_moe_dsa",),
+)
+
+GLM4_LITE = Family(
+    id="glm4_moe_lite",
+    model_types=("glm4_moe_lite",),
+    build=deepseek,
+    names={"hf": LATENT_HF},
+    prefixes=("model.",),
+    sources=("https://huggingface.co/docs/transformers/main/model_doc/glm4_moe_lite",),
+)
+
+LATENT_DENSE = Family(
+    id="latent_dense",
+    model_types=("youtu", "minicpm3"),
+    build=latent_dense,
+    names={"hf": LATENT_HF},
+    prefixes=("model.",),
+    sources=("https://huggingface.co/docs/transformers/main/model_doc/youtu", "https://arxiv.org/abs/2404.06395"),
 )

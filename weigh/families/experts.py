@@ -93,13 +93,20 @@ def olmoe(config: Config) -> Architecture:
 
 
 def granite_moe(config: Config) -> Architecture:
-    """Llama's attention; the experts of a layer lie in one tensor, gate and up together."""
+    """Llama's attention; the experts of a layer lie in one tensor, gate and up together.
+
+    granitemoeshared has a block that always runs beside them, where `shared_intermediate_size` is not 0.
+    """
+    kind = str(config.values["model_type"])
     sizes = rope_sizes(config)
     experts = config.integer("num_local_experts", "num_experts")
-    moe = Moe(sizes.width, sizes.hidden, experts, experts_used(config, experts, default=2))
+    shared = 0
+    if kind == "granitemoeshared":
+        shared = config.integer("shared_intermediate_size", default=0, minimum=0)
+    moe = Moe(sizes.width, sizes.hidden, experts, experts_used(config, experts, default=2), shared_hidden=shared)
     attention = grouped_attention(sizes, **biases(config))
     layers = [sparse_layer(i, Norm(sizes.width), attention, moe) for i in range(sizes.layers)]
-    return finish(config, sizes, layers, moe, "GraniteMoe")
+    return finish(config, sizes, layers, moe, "GraniteMoe" if kind == "granitemoe" else "GraniteMoeShared")
 
 
 def phimoe(config: Config) -> Architecture:
@@ -192,6 +199,22 @@ GRANITE_MOE = Family(
     },
     prefixes=("model.",),
     sources=("https://huggingface.co/docs/transformers/main/model_doc/granitemoe",),
+)
+
+GRANITE_MOE_SHARED = Family(
+    id="granitemoeshared",
+    model_types=("granitemoeshared",),
+    build=granite_moe,
+    names={
+        "hf": {
+            **GRANITE_MOE.names["hf"],
+            "moe.shared.gate": "model.layers.{layer}.shared_mlp.input_linear",
+            "moe.shared.up": "model.layers.{layer}.shared_mlp.input_linear",
+            "moe.shared.down": "model.layers.{layer}.shared_mlp.output_linear",
+        },
+    },
+    prefixes=("model.",),
+    sources=("https://huggingface.co/docs/transformers/main/model_doc/granitemoeshared",),
 )
 
 PHIMOE = Family(

@@ -9,8 +9,8 @@ from weigh.families.names import GGML, LLAMA_HF
 from weigh.parts import Mlp, Norm, part
 from weigh.types import Architecture, Family
 
-STEMS = {"gemma": "Gemma", "gemma2": "Gemma2", "gemma3_text": "Gemma3"}
-CONTEXT = {"gemma": 8192, "gemma2": 8192, "gemma3_text": 131072}
+STEMS = {"gemma": "Gemma", "gemma2": "Gemma2", "gemma3_text": "Gemma3", "vaultgemma": "VaultGemma"}
+CONTEXT = {"gemma": 8192, "gemma2": 8192, "gemma3_text": 131072, "vaultgemma": 8192}
 
 
 def _window_rule(config: Config, kind: str, layers: int) -> list[int | None]:
@@ -20,7 +20,11 @@ def _window_rule(config: Config, kind: str, layers: int) -> list[int | None]:
     """
     if kind == "gemma":
         return [None] * layers
-    pattern = 2 if kind == "gemma2" else config.integer("sliding_window_pattern", "_sliding_window_pattern", default=6)
+    pattern = (
+        2
+        if kind in ("gemma2", "vaultgemma")
+        else config.integer("sliding_window_pattern", "_sliding_window_pattern", default=6)
+    )
     return windows(config, layers, [(i + 1) % pattern != 0 for i in range(layers)], default=4096)
 
 
@@ -31,7 +35,8 @@ def _stem(config: Config, kind: str) -> str:
 
 
 def gemma(config: Config) -> Architecture:
-    """gemma, gemma2, gemma3_text. head_dim is 256 unless written down.
+    """gemma, gemma2, gemma3_text and vaultgemma, a Gemma 2 without the norms behind its blocks. Heads of 256
+    unless written down.
 
     Gemma 3 with `use_bidirectional_attention` is an encoder, whose windows reach half as far to either side.
     Source: transformers 5.23, {configuration,modeling}_{gemma,gemma2,gemma3}.py.
@@ -61,7 +66,7 @@ def gemma(config: Config) -> Architecture:
             k_norm=normed,
         )
         layer = pre_norm_layer(sizes, i, attention, mlp)
-        if kind != "gemma":
+        if kind not in ("gemma", "vaultgemma"):
             layer.insert(2, part("attention_post_norm", Norm(sizes.width), i))
             layer.append(part("mlp_post_norm", Norm(sizes.width), i))
         layers.append(layer)
@@ -94,4 +99,13 @@ GEMMA2 = Family(
     },
     prefixes=("model.",),
     sources=("https://arxiv.org/abs/2408.00118", "https://arxiv.org/abs/2503.19786"),
+)
+
+VAULTGEMMA = Family(
+    id="vaultgemma",
+    model_types=("vaultgemma",),
+    build=gemma,
+    names={"hf": GEMMA2.names["hf"]},
+    prefixes=("model.",),
+    sources=("https://arxiv.org/abs/2510.15001",),
 )

@@ -148,7 +148,7 @@ def _mixing(i: int, width: int, streams: int, rank: int) -> list[Part]:
     return [
         part("mix_scale", Array((width,)), i),
         part("mix_correct", Linear(streams, streams), i),
-        part("mix_predict", Linear(streams, streams**2), i),
+        part("mix_predict", Linear(streams, streams**2, columns=width), i),
         part("mix_router", Applied(Linear(width, streams), times=2), i),
         part("mix_norm", Norm(width), i),
         part("low_rank_in", Linear(width, rank), i),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from weigh.families.config import Config
 from weigh.families.decoder import Sizes, assemble, grouped_attention, head
 from weigh.families.names import GGML, fused
 from weigh.parts import Embedding, Mlp, Norm, part
 from weigh.types import Architecture, Family, Part
 
-STEMS = {"gpt2": "GPT2", "openai-gpt": "OpenAIGPT"}
+STEMS = {"gpt2": "GPT2", "openai-gpt": "OpenAIGPT", "gpt_bigcode": "GPTBigCode"}
 
 
 def gpt_sizes(config: Config) -> Sizes:
@@ -29,13 +31,17 @@ def gpt_sizes(config: Config) -> Sizes:
 
 
 def gpt2(config: Config) -> Architecture:
-    """gpt2 and openai-gpt, which normalises behind each block and has no final norm.
+    """gpt2, openai-gpt, which normalises behind each block and has no final norm, and gpt_bigcode (StarCoder).
+
+    All heads of gpt_bigcode share one of keys and values, unless `multi_query` is off.
 
     Source: transformers 5.23, models/gpt2 and models/openai, modeling files.
     """
     kind = str(config.values["model_type"])
     config.expect("add_cross_attention", value=False, default=False)
     sizes = gpt_sizes(config)
+    if kind == "gpt_bigcode" and config.switch("multi_query", default=True):
+        sizes = replace(sizes, kv_heads=1)
     attention = grouped_attention(sizes, q_bias=True, k_bias=True, v_bias=True, o_bias=True)
     norm = Norm(sizes.width, bias=True)
     mlp = Mlp(sizes.width, sizes.hidden, up_bias=True, down_bias=True)
@@ -99,4 +105,16 @@ GPT1 = Family(
     },
     prefixes=("transformer.",),
     sources=("https://github.com/openai/finetune-transformer-lm",),
+)
+
+GPT_BIGCODE = Family(
+    id="gpt_bigcode",
+    model_types=("gpt_bigcode",),
+    build=gpt2,
+    names={
+        "hf": {key: stem.removesuffix("^T") for key, stem in GPT2.names["hf"].items()},
+        "ggml": GPT2.names["ggml"],
+    },
+    prefixes=("transformer.",),
+    sources=("https://arxiv.org/abs/2305.06161",),
 )

@@ -89,7 +89,7 @@ def _vision(config: Config, normed: int, text_width: int) -> Iterator[Part]:
         ("projector", Linear(joined, text_width, bias=True), groups),
     ]
     for path, layer, count in found:
-        yield part(f"vision.{path}", Applied(layer, "never", count, role="vision"))
+        yield part(f"vision.{path}", Applied(layer, "image", count, role="vision"))
 
 
 _LAYER = "vision_tower.encoder.blocks.{}."

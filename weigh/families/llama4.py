@@ -131,7 +131,7 @@ def _vision(config: Config, text_width: int) -> Iterator[Part]:
         ("projector", Linear(config.integer("vision_output_dim"), text_width), shuffled),
     ]
     for path, layer, places in found:
-        yield part(f"vision.{path}", Applied(layer, "never", places, role="vision"))
+        yield part(f"vision.{path}", Applied(layer, "image", places, role="vision"))
 
 
 _TEXT_HF = {

@@ -4,7 +4,8 @@ A table maps the stem of a slot (`attention.q`) to the stem of a tensor (`model.
 the last word of the slot's key (`weight`, `bias`) is appended. `{expert}` stands for one tensor an expert;
 `^T` at the end says that the matrix is stored inputs first. Slots that map to the same stem lie in one tensor, those
 of stacked experts side by side within each expert. An entry with a slot's whole key (`attention.sinks.weight`) gives
-the whole name.
+the whole name. An entry `*`, or `*.q` for the slot q, serves every part that has no entry of its own; `{path}` stands
+for the part's path, which is then what the dialect calls it.
 """
 
 from __future__ import annotations
@@ -65,6 +66,22 @@ GGML: Mapping[str, str] = {
 }
 """Source: github.com/ggml-org/llama.cpp, gguf-py/gguf/constants.py, TENSOR_NAMES."""
 
+DIFFUSERS: Mapping[str, str] = {
+    "*": "{path}",
+    **{f"*.{x}": f"{{path}}.to_{x}" for x in "qkv"},
+    "*.o": "{path}.to_out.0",
+    "*.q_norm": "{path}.norm_q",
+    "*.k_norm": "{path}.norm_k",
+    **{f"*.add_{x}": f"{{path}}.add_{x}_proj" for x in "qkv"},
+    "*.add_o": "{path}.to_add_out",
+    "*.add_q_norm": "{path}.norm_added_q",
+    "*.add_k_norm": "{path}.norm_added_k",
+    "*.gate": "{path}.net.0.proj",
+    "*.up": "{path}.net.0.proj",
+    "*.down": "{path}.net.2",
+}
+"""Source: diffusers 0.42, models/attention_processor.py (Attention) and models/attention.py (FeedForward)."""
+
 
 def fused(stems: Mapping[str, str], target: str, *keys: str) -> dict[str, str]:
     """The table with `keys` all stored in the tensor `target`."""
@@ -106,14 +123,13 @@ def _numbered(table: Mapping[str, str], path: str, slot: Slot) -> tuple[str, boo
 def stored(family: Family, dialect: str, part: Part, slot: Slot) -> tuple[str, bool] | None:
     """Name of the tensor that holds the slot, still with `{expert}`, and whether it is stored inputs first.
 
-    None where the dialect has no name for it. The entry `*` serves the parts whose path is what the dialect calls
-    them.
+    None where the dialect has no name for it.
     """
     table = family.names.get(dialect, {})
-    found = _entry(table, part.path, slot) or _numbered(table, part.path, slot)
-    stem, whole = found or (table.get("*"), False)
-    if stem is None:
+    found = _entry(table, part.path, slot) or _numbered(table, part.path, slot) or _entry(table, "*", slot)
+    if found is None:
         return None
+    stem, whole = found
     transposed = stem.endswith("^T")
     word = slot.key.rpartition(".")[2]
     name = stem.removesuffix("^T")

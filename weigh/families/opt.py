@@ -31,12 +31,14 @@ def opt(config: Config) -> Architecture:
     affine = config.switch("layer_norm_elementwise_affine", default=True)
     norm = Norm(width, weight=affine, bias=affine)
     attention = grouped_attention(sizes, q_bias=biased, k_bias=biased, v_bias=biased, o_bias=biased)
+    named = config.values.get("activation_function", "relu")
+    mlp = Mlp(width, sizes.hidden, up_bias=biased, down_bias=biased, relu=named == "relu")
     layers = [
         [
             part("attention_norm", norm, i),
             part("attention", attention, i),
             part("mlp_norm", norm, i),
-            part("mlp", Mlp(width, sizes.hidden, up_bias=biased, down_bias=biased), i),
+            part("mlp", mlp, i),
         ]
         for i in range(sizes.layers)
     ]

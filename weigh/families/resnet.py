@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weigh.families.config import Config
+from weigh.families.convnext import stages_in_step
 from weigh.parts import Conv, Linear, Norm, part
 from weigh.types import Architecture, Family, Part, WeighError
 
@@ -20,12 +21,7 @@ def resnet(config: Config) -> Architecture:
     """
     widths = config.integers("hidden_sizes", minimum=1)
     depths = config.integers("depths", minimum=1)
-    if len(widths) != len(depths):
-        raise WeighError(
-            f"`hidden_sizes` has {len(widths)} stages, `depths` {len(depths)}",
-            rule="CONFIG-RANGE",
-            path=config.source or None,
-        )
+    stages_in_step(config, len(depths), hidden_sizes=len(widths))
     if sum(depths) > config.limits.layers:
         raise WeighError("`depths` adds up to more layers than the limit", rule="CONFIG-RANGE", path=config.source)
     stem = config.integer("embedding_size")

@@ -1,4 +1,4 @@
-"""T5: an encoder and a decoder with relative positions, one token table for both."""
+"""T5, mT5 and UMT5: an encoder and a decoder with relative positions, one token table for both."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from weigh.families.encoder import class_of, sizes_of
 from weigh.parts import Applied, Array, Attention, CrossAttention, Embedding, Linear, Mlp, Norm, part
 from weigh.types import Architecture, Family, Part
 
-CLASSES = ("T5ForConditionalGeneration", "T5Model", "T5EncoderModel")
+STEMS = {"t5": "T5", "mt5": "MT5", "umt5": "UMT5"}
+CLASSES = ("ForConditionalGeneration", "Model", "EncoderModel")
+"""Endings of the class names."""
 
 
 def t5(config: Config) -> Architecture:
-    """Layers are numbered through, those of the encoder first; in a pass both sides have as many tokens.
+    """Layers are numbered through, those of the encoder first, which runs over the source of the pass.
 
-    The first layer of each side holds the biases of relative positions that all of its layers use. The head is always
-    tied: the class ignores `tie_word_embeddings`.
-    Source: transformers 5.23, models/t5/{configuration,modeling}_t5.py.
+    The first layer of each side holds the biases of relative positions that all of its layers use; in UMT5 each layer
+    has its own. The head is always tied: the classes ignore `tie_word_embeddings`.
+    Source: transformers 5.23, models/{t5,mt5,umt5}/{configuration,modeling}_{t5,mt5,umt5}.py.
     """
+    kind = str(config.values["model_type"])
+    every = kind == "umt5"
     width = config.integer("d_model")
     heads = config.integer("num_heads")
     head_dim = config.integer("d_kv", default=64)
@@ -25,30 +29,34 @@ def t5(config: Config) -> Architecture:
     behind = config.integer("num_decoder_layers", default=layers, maximum=config.limits.layers)
     vocabulary = config.integer("vocab_size")
     buckets = config.integer("relative_attention_num_buckets", default=32)
-    name = class_of(config, CLASSES, default=CLASSES[0], what="the model for conditional generation")
-    mlp = Mlp(width, hidden, gated=_gated(config))
+    names = [STEMS[kind] + ending for ending in CLASSES]
+    name = class_of(config, names, default=names[0], what="the model for conditional generation")
+    name = name.removeprefix(STEMS[kind])
+    relu = config.values.get("feed_forward_proj", "relu") == "relu"
+    mlp = Mlp(width, hidden, gated=_gated(config, kind), relu=relu)
     block = "gated_mlp" if mlp.gated else "mlp"
     positions = Embedding(buckets, heads, role="position")
     parts = [part("embedding", Embedding(vocabulary, width))]
     attention = Attention(width, heads, heads, head_dim, head_dim, causal=False)
+    norm = Applied(Norm(width), "sequence")
     for i in range(layers):
         path = f"encoder.{i}."
-        parts.append(part(path + "attention_norm", Norm(width), i))
+        parts.append(part(path + "attention_norm", norm, i))
         parts.append(part(path + "attention", Applied(attention, "sequence"), i))
-        if i == 0:
-            parts.append(part("encoder.positions", positions, i))
-        parts.append(part(path + "mlp_norm", Norm(width), i))
+        if i == 0 or every:
+            parts.append(part(path + "positions", positions, i))
+        parts.append(part(path + "mlp_norm", norm, i))
         parts.append(part(path + block, Applied(mlp, "sequence"), i))
-    parts.append(part("encoder.final_norm", Norm(width)))
-    if name != "T5EncoderModel":
+    parts.append(part("encoder.final_norm", norm))
+    if name != "EncoderModel":
         own = Attention(width, heads, heads, head_dim, head_dim)
         cross = CrossAttention(width, width, heads, head_dim, head_dim)
         for i in range(behind):
             path, number = f"decoder.{i}.", layers + i
             parts.append(part(path + "attention_norm", Norm(width), number))
             parts.append(part(path + "attention", own, number))
-            if i == 0:
-                parts.append(part("decoder.positions", positions, number))
+            if i == 0 or every:
+                parts.append(part(path + "positions", positions, number))
             parts.append(part(path + "cross_norm", Norm(width), number))
             parts.append(part(path + "cross", cross, number))
             parts.append(part(path + "mlp_norm", Norm(width), number))
@@ -60,12 +68,13 @@ def t5(config: Config) -> Architecture:
     return Architecture(tuple(parts), dimensions, tuple(config.warnings), tuple(config.assumed))
 
 
-def _gated(config: Config) -> bool:
-    """`feed_forward_proj` is the name of an activation, or `gated-` and that name."""
+def _gated(config: Config, kind: str) -> bool:
+    """`feed_forward_proj` is the name of an activation, or `gated-` and it. T5 documents relu, others gated-gelu."""
     written = config.values.get("feed_forward_proj")
     if written is None:
-        config.assumed.append("feed_forward_proj = 'relu'")
-        return False
+        default = "relu" if kind == "t5" else "gated-gelu"
+        config.assumed.append(f"feed_forward_proj = {default!r}")
+        return kind != "t5"
     if isinstance(written, str) and 1 <= len(written.split("-")) <= 2:
         first, _, second = written.partition("-")
         if not second or first == "gated":
@@ -78,9 +87,9 @@ def _tables(name: str, width: int, vocabulary: int) -> list[Part]:
     """The other names of the token table, which some writers store: of each side and of the head."""
     table = Array((vocabulary, width), role="embedding", tied="embedding.weight")
     found = [part("encoder.embedding", table)]
-    if name != "T5EncoderModel":
+    if name != "EncoderModel":
         found.append(part("decoder.embedding", table))
-    if name == "T5ForConditionalGeneration":
+    if name == "ForConditionalGeneration":
         found.append(part("head", Linear(width, vocabulary, role="head", tied="embedding.weight", positions="outputs")))
     return found
 
@@ -90,7 +99,7 @@ _DECODER = "decoder.block.{}.layer."
 
 T5 = Family(
     id="t5",
-    model_types=("t5",),
+    model_types=("t5", "mt5", "umt5"),
     build=t5,
     names={
         "hf": {
@@ -98,8 +107,8 @@ T5 = Family(
             "encoder.embedding": "encoder.embed_tokens",
             "decoder.embedding": "decoder.embed_tokens",
             "head": "lm_head",
-            "encoder.positions": "encoder.block.0.layer.0.SelfAttention.relative_attention_bias",
-            "decoder.positions": "decoder.block.0.layer.0.SelfAttention.relative_attention_bias",
+            "encoder.{}.positions": _ENCODER + "0.SelfAttention.relative_attention_bias",
+            "decoder.{}.positions": _DECODER + "0.SelfAttention.relative_attention_bias",
             "encoder.final_norm": "encoder.final_layer_norm",
             "decoder.final_norm": "decoder.final_layer_norm",
             **{f"encoder.{{}}.attention.{x}": f"{_ENCODER}0.SelfAttention.{x}" for x in "qkvo"},

@@ -8,13 +8,28 @@ from __future__ import annotations
 
 import gc
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from weigh import files
-from weigh.formats import config, copying, folder, foreign, gguf, keras, numpy_files, onnx, packed, pytorch, safetensors
+from weigh.formats import (
+    config,
+    copying,
+    ctranslate2,
+    folder,
+    foreign,
+    gguf,
+    keras,
+    numpy_files,
+    onnx,
+    packed,
+    pytorch,
+    safetensors,
+    tflite,
+)
 from weigh.formats.manifest import verify
 from weigh.formats.values import chunks, values
 from weigh.types import Format, Inventory, Limits, WeighError
@@ -26,12 +41,19 @@ FORMATS: Final[tuple[Format, ...]] = (
     safetensors.FORMAT,
     pytorch.FORMAT,
     onnx.FORMAT,
+    tflite.FORMAT,
+    ctranslate2.FORMAT,
     numpy_files.FORMAT,
     keras.FORMAT,
     config.FORMAT,
 )
 
 DEFAULTS = Limits()
+FAULTS: Final = (
+    LookupError, ArithmeticError, ValueError, TypeError, AttributeError, OSError, RuntimeError, StopIteration,
+    struct.error, zlib.error,
+)  # fmt: skip
+"""What a mistake in a reader ends in."""
 
 
 def read(path: str | Path, limits: Limits = DEFAULTS) -> Inventory:
@@ -42,7 +64,7 @@ def read(path: str | Path, limits: Limits = DEFAULTS) -> Inventory:
     Errors: WeighError with exit code 4 where `path` does not exist, 5 where a limit is passed, 3 for all else.
     READ-UNEXPECTED is a fault of the reader's, to be reported.
     """
-    with _told(path), _uncollected():
+    with guarded(path), _uncollected():
         return packed.logical(_stored(path, limits), limits)
 
 
@@ -72,7 +94,7 @@ def copy(
         raise WeighError(message, rule="COPY-FORMAT", path=target, hint=f"it writes {known}", exit_code=2)
     if not inventory.tensors:
         raise WeighError("there are no tensors to copy", rule="COPY-NONE", path=inventory.source)
-    with _told(inventory.source):
+    with guarded(inventory.source):
         stored = _stored(inventory.source, limits)
     sources = [Path(stored.folder) / name for name, _ in stored.files]
     with copying.tensors(stored) as tensors:
@@ -87,13 +109,13 @@ def _stored(path: str | Path, limits: Limits) -> Inventory:
 
 
 @contextmanager
-def _told(path: str | Path) -> Iterator[None]:
+def guarded(path: str | Path) -> Iterator[None]:
     """Turn what should not have come out of a reader into one error, at the boundary."""
     try:
         yield
     except MemoryError as cause:
         raise WeighError("not enough memory to read this", rule="READ-MEMORY", path=path, exit_code=5) from cause
-    except (LookupError, ArithmeticError, ValueError, TypeError, OSError, struct.error, RecursionError) as cause:
+    except FAULTS as cause:
         message = f"not readable: {type(cause).__name__}: {str(cause)[:200]}"
         raise WeighError(message, rule="READ-UNEXPECTED", path=path) from cause
 

@@ -1,4 +1,5 @@
-"""Finds the one model that lies in a folder: safetensors, GGUF, PyTorch, ONNX, Keras, shards, a configuration.
+"""Finds the one model that lies in a folder: safetensors, GGUF, PyTorch, ONNX, TensorFlow Lite, Keras, shards, a
+configuration.
 
 What belongs together is told by what files say of each other (an index) and by the numbers that shards carry in their
 names. To find a new format's files in folders, add its suffix to `_candidates`.
@@ -8,15 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from weigh import files
-from weigh.formats import config, gguf, json_text, keras, manifest, numpy_files, onnx, pytorch, safetensors, sidecar
-from weigh.formats.shards import VALUES_A_TENSOR
+from weigh.formats import (
+    config,
+    ctranslate2,
+    foreign,
+    gguf,
+    keras,
+    manifest,
+    numpy_files,
+    onnx,
+    pipeline,
+    pytorch,
+    safetensors,
+    shards,
+    sidecar,
+    tflite,
+)
 from weigh.types import Inventory, Limits, WeighError
 
-UNREAD_SUFFIXES = (".npy", ".msgpack", ".tflite")
+UNREAD_SUFFIXES = (".npy", ".msgpack")
 ORIGINAL = "consolidated"
 """Some repositories hold the weights twice, also in the vendor's own layout under this name."""
 
@@ -61,9 +76,17 @@ def read(folder: Path, limits: Limits) -> Inventory:
         inventory = config.read(folder / sidecar.NAME, limits)
         warnings = [f"only the configuration is used; weigh does not read {_listing(unread)}"] if unread else []
         return _with_warnings(inventory, warnings)
+    if pipeline.NAME in names:
+        raise WeighError(
+            "the folder is a pipeline of several models",
+            rule="FOLDER-PIPELINE",
+            path=folder,
+            hint=f"`weigh show` adds them up; here name the folder of one: {_listing(list(below)) or 'none is there'}",
+        )
     found = f"; weigh does not read {_listing(unread)}" if unread else ""
     raise WeighError(
-        "the folder holds no model: no safetensors, GGUF, PyTorch, ONNX or Keras file and no config.json" + found,
+        "the folder holds no model: no safetensors, GGUF, PyTorch, ONNX, TensorFlow Lite or Keras file, no config.json"
+        + found,
         rule="FOLDER-NONE",
         path=folder,
         hint=f"name the folder of the model itself: {_listing(list(below))}" if below else "name the model's file",
@@ -73,66 +96,68 @@ def read(folder: Path, limits: Limits) -> Inventory:
 def _candidates(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[str, Reader]:
     """What could be the model: how to name it to the user, and how to read it."""
     found: dict[str, Reader] = {}
-    indexes = [name for name in names if name.endswith(safetensors.INDEX_SUFFIX)]
     covered: set[str] = set()
-    for name in indexes:
-        found[name] = _reader(safetensors.read_index, folder / name, limits)
-        covered |= _shards_of(folder / name, limits)
+    for name in names:
+        if name.endswith(safetensors.INDEX_SUFFIX):
+            parsed = shards.parse_index(folder / name, limits)
+            found[name] = partial(safetensors.read_index, folder / name, limits, parsed)
+            covered |= parsed.files()
     for name in names:
         if name.endswith(".safetensors") and name not in covered:
             shard = safetensors.NUMBERED.fullmatch(name)
             title = name if shard is None else f"{shard['stem']}-*-of-{shard['count']}.safetensors"
-            found.setdefault(title, _reader(safetensors.read, folder / name, limits))
+            found.setdefault(title, partial(safetensors.read, folder / name, limits))
         elif name.endswith(".gguf"):
             part = gguf.PART.fullmatch(name)
             title = name if part is None else f"{part['stem']}-*-of-{part['count']}.gguf"
-            found.setdefault(title, _reader(gguf.read, folder / name, limits))
+            found.setdefault(title, partial(gguf.read, folder / name, limits))
     return found or _pytorch(folder, names, limits) or _graphs(folder, names, limits)
 
 
 def _graphs(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[str, Reader]:
     """Exported graphs and archives of arrays, where the weights are there in no other form."""
     stems = tuple(name.removesuffix(keras.INDEX_SUFFIX) for name in names if name.endswith(keras.INDEX_SUFFIX))
-    shards = {name for name in names if (one := keras.SHARD.fullmatch(name)) is not None and one["stem"] in stems}
+    covered = {name for name in names if (one := keras.SHARD.fullmatch(name)) is not None and one["stem"] in stems}
     kinds = (
-        (".onnx", onnx.read), (".keras", keras.read), (keras.INDEX_SUFFIX, keras.read_index), (".h5", keras.read),
-        (".npz", numpy_files.read),
+        (".onnx", onnx.read), (".tflite", tflite.read), (".keras", keras.read), (keras.INDEX_SUFFIX, keras.read_index),
+        (".h5", keras.read), (".npz", numpy_files.read),
     )  # fmt: skip
     for suffix, read_one in kinds:
-        own = [name for name in names if name.endswith(suffix) and name not in shards]
-        found = {name: _reader(read_one, folder / name, limits) for name in own}
+        own = [name for name in names if name.endswith(suffix) and name not in covered]
+        found: dict[str, Reader] = {name: partial(read_one, folder / name, limits) for name in own}
         if found:
             return found
     return {}
 
 
 def _pytorch(folder: Path, names: tuple[str, ...], limits: Limits) -> dict[str, Reader]:
-    """PyTorch checkpoints, where there is no other form of the weights: one that transformers wrote before others."""
-    indexes = [name for name in names if name.endswith(pytorch.INDEX_SUFFIX)]
-    found = {name: _reader(pytorch.read_index, folder / name, limits) for name in indexes}
-    covered = {shard for name in indexes for shard in _shards_of(folder / name, limits)}
+    """PyTorch checkpoints, where there is no other form of the weights: one that transformers wrote before others.
+
+    CTranslate2 gives its files a name of PyTorch's.
+    """
+    found: dict[str, Reader] = {}
+    covered: set[str] = set()
+    for name in names:
+        if name.endswith(pytorch.INDEX_SUFFIX):
+            parsed = shards.parse_index(folder / name, limits)
+            found[name] = partial(pytorch.read_index, folder / name, limits, parsed)
+            covered |= parsed.files()
     for name in names:
         if name.endswith(PYTORCH_SUFFIXES) and not name.startswith(NO_MODELS) and name not in covered:
             shard = pytorch.NUMBERED.fullmatch(name)
             title = name if shard is None else f"{shard['stem']}-*-of-{shard['count']}.bin"
-            found.setdefault(title, _reader(pytorch.read, folder / name, limits))
+            read_one = ctranslate2.read if _is_ctranslate2(folder, name) else pytorch.read
+            found.setdefault(title, partial(read_one, folder / name, limits))
     usual = {title: reader for title, reader in found.items() if title.startswith(PYTORCH_NAME)}
     return usual if len(usual) == 1 else found
 
 
-def _reader(read_one: Callable[[Path, Limits], Inventory], path: Path, limits: Limits) -> Reader:
-    return lambda: read_one(path, limits)
-
-
-def _shards_of(index: Path, limits: Limits) -> set[str]:
-    """Names in an index; what is wrong with it is told when it is read."""
-    with files.opened(index.parent, index.name) as file:
-        data = files.read_at(file, 0, min(file.size, limits.header_bytes))
-    values = VALUES_A_TENSOR * limits.tensors
-    document = json_text.parse(data, index, limits, values)
-    weight_map: Any = document.get("weight_map")
-    named = weight_map.values() if isinstance(weight_map, dict) else manifest.parts(manifest.entry_of(document))
-    return {name for name in named if type(name) is str}
+def _is_ctranslate2(folder: Path, name: str) -> bool:
+    """Whether a file that is named like PyTorch's is one of CTranslate2."""
+    if name != ctranslate2.NAME:
+        return False
+    with files.opened(folder, name) as file:
+        return ctranslate2.sniff(files.read_at(file, 0, min(file.size, foreign.FIRST_BYTES)))
 
 
 def _preferred(candidates: dict[str, Reader]) -> tuple[dict[str, Reader], list[str]]:

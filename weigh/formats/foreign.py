@@ -31,7 +31,6 @@ def _begins(*marks: bytes) -> Callable[[bytes], bool]:
 
 KNOWN: tuple[Foreign, ...] = (
     Foreign("an empty ZIP archive", "", _begins(b"PK\x05\x06")),
-    Foreign("a TensorFlow Lite model", SAFER, lambda first: first[4:8] == b"TFL3"),
     Foreign(
         "a GGML file of the time before GGUF",
         "convert the original model with a current llama.cpp",

@@ -154,7 +154,7 @@ ARCHITECTURES: Mapping[str, Target] = {
     "mpt": Target("mpt", "MptForCausalLM", _MPT, variants.mpt),
     "bert": Target("bert", "BertModel", _NO_ROPE_KEYS, variants.bert),
     "modern-bert": Target("modernbert", None),
-    "nomic-bert": Target("nomic_bert", None),
+    "nomic-bert": Target("nomic_bert", "NomicBertModel", _NO_ROPE_KEYS, variants.bert),
     "starcoder": Target("gpt_bigcode", "GPTBigCodeForCausalLM", _GPT2, variants.learned_positions),
     "starcoder2": Target(
         "starcoder2", "Starcoder2ForCausalLM", {"attention.layer_norm_epsilon": "norm_epsilon"}, variants.starcoder2
@@ -173,6 +173,9 @@ ARCHITECTURES: Mapping[str, Target] = {
     "mamba": Target("mamba", "MambaForCausalLM", _MAMBA, variants.mamba),
     "mamba2": Target("mamba2", "Mamba2ForCausalLM", {**_MAMBA, "ssm.group_count": "n_groups"}, variants.mamba2),
     "ernie4_5": Target("ernie4_5", "Ernie4_5ForCausalLM"),
+    "arcee": Target("arcee", "ArceeForCausalLM", {}, variants.llama),
+    "hunyuan-dense": Target("hunyuan_v1_dense", "HunYuanDenseV1ForCausalLM", {}, variants.attention_bias),
+    "dots1": Target("dots1", "Dots1ForCausalLM", _ROUTED, variants.attention_bias),
     "seed_oss": Target("seed_oss", "SeedOssForCausalLM", {}, variants.seed_oss),
     "mistral3": Target("ministral3", "Ministral3ForCausalLM"),
     "nemotron": Target("nemotron", "NemotronForCausalLM", {"attention.layer_norm_epsilon": "norm_eps"}, variants.llama),

@@ -89,7 +89,9 @@ def require_sizes(entry: Any, sizes: Mapping[str, int], path: Path) -> None:
     require_finished(entry, path)
     said = {name: part.get("size") for name, part in parts(entry).items()}
     if said != dict(sizes):
-        name = next(name for name in (*sizes, *said) if said.get(name) != sizes.get(name))
+        # A part may be listed without a size, which is not the same as not being listed.
+        other = [name for name in (*sizes, *said) if (name in said, said.get(name)) != (name in sizes, sizes.get(name))]
+        name = other[0]
         held = f"{sizes[name]:,} bytes" if name in sizes else "not read"
         message = f"the model is incomplete: {name[:200]!r} is {held}, the manifest says {said.get(name)!s:.40}"
         raise WeighError(message, rule="MANIFEST-PARTS", path=path, hint=AGAIN)

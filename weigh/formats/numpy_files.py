@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from weigh import codecs, files
-from weigh.formats import foreign
+from weigh.formats import deflated_values, foreign
 from weigh.formats.pytorch_zip import DEFLATED, LOCAL, Entry, entries
 from weigh.types import Format, Inventory, Limits, Piece, Tensor, WeighError
 
@@ -117,7 +117,10 @@ def _member(name: str, entry: Entry, file: files.OpenFile, limits: Limits) -> Te
     tensor = _tensor(name, header, plain, file)
     if entry.method != DEFLATED:
         return tensor
-    return Tensor(name, tensor.shape, tensor.codec, (Piece(file.name, entry.offset, entry.packed),))
+    # In Fortran's order the values of a packed array would have to be held all at once: they are only counted.
+    plainly = not tensor.pieces[0].strides
+    packed = (Piece(file.name, entry.offset, entry.packed),)
+    return Tensor(name, tensor.shape, tensor.codec, packed, layout=deflated_values.LAYOUT if plainly else "")
 
 
 # ---------------------------------------------------------------------------------------------------- headers

@@ -11,7 +11,7 @@ from typing import Any
 
 from weigh import files
 from weigh.formats import foreign, onnx_graph
-from weigh.formats.onnx_tensors import Neighbours
+from weigh.formats.neighbours import Neighbours
 from weigh.formats.onnx_wire import Message
 from weigh.types import Format, Inventory, Limits
 
@@ -27,7 +27,7 @@ def sniff(first: bytes) -> bool:
 def read(path: Path, limits: Limits) -> Inventory:
     """A model file with the files of external data that it names."""
     folder = path.parent
-    near = Neighbours(folder, limits)
+    near = Neighbours(folder, limits, too_many="ONNX-FILES", hard_link="ONNX-HARDLINK")
     with files.opened(folder, path.name) as file:
         first = files.read_at(file, 0, min(file.size, foreign.FIRST_BYTES))
         if not sniff(first):

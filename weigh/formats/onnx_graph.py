@@ -12,11 +12,13 @@ The file is walked twice, so that only names of stored tensors need to be kept.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal
 
 from weigh import codecs, files
 from weigh.formats import onnx_operators as operators
-from weigh.formats.onnx_tensors import Neighbours, Stored, shape_of, stored
+from weigh.formats.neighbours import Neighbours
+from weigh.formats.onnx_tensors import Stored, shape_of, stored
 from weigh.formats.onnx_wire import FUNCTION, GRAPH, MODEL, NODE, SPARSE, TENSOR, Message, walk
 from weigh.types import Limits, Piece, Tensor, WeighError
 
@@ -39,6 +41,10 @@ class Entry:
     owner: int | None = None
     """Number of the tensor whose scale, zero point or index it is."""
     kind: Literal["scale", "zero", "index"] = "scale"
+    axis: int | None = None
+    """The axis along which a row of scales lies."""
+    layout: str = ""
+    """How its values follow from its pieces: a key of `packed_values.LAYOUTS`."""
 
 
 @dataclass(slots=True)
@@ -201,6 +207,9 @@ def _quantized(node: Message, operator: str, numbers: list[int | None], graph: G
             handled.add(group.data)
             if first and operator in operators.ATTRIBUTES:
                 _unpack(node, operator, entry, graph)
+            elif first:
+                entry.layout = "affine"
+                entry.axis = _axis(node, operator)
         else:
             data = None
         _give(data, group, numbers, graph, handled)
@@ -227,6 +236,14 @@ def _give(
             piece.owner, piece.kind = data, kind
 
 
+def _axis(node: Message, operator: str) -> int | None:
+    """Where a row of scales lies, as the operator says or does without saying."""
+    for attribute in node.fields.get(5, []):
+        if attribute.text(1) == operators.AXIS_NAME and operator in operators.AXIS:
+            return int(attribute.whole(3))
+    return operators.AXIS.get(operator)
+
+
 def _unpack(node: Message, operator: str, entry: Entry, graph: Graph) -> None:
     """Bring the shape of a weight that is packed into bytes to what it stands for."""
     held = entry.stored
@@ -241,6 +258,9 @@ def _unpack(node: Message, operator: str, entry: Entry, graph: Graph) -> None:
     if whole is None:
         graph.warnings.append(f"the attributes of {operator} do not fit {held.name[:80]!r}: counted as it is stored")
         return
+    if operator == operators.BLOCKS:
+        entry.layout = "onnx_nbits"
+        held.pieces = tuple(replace(piece, shape=held.shape, codec=held.codec) for piece in held.pieces)
     held.shape, held.codec = whole
 
 
@@ -280,8 +300,9 @@ def _named(graph: Graph) -> tuple[Tensor, ...]:
     for entry in graph.entries:
         # A scale is no one's piece if it is itself data with a scale, which only a strange graph has.
         if entry.owner is not None and not entry.quantized:
+            shape = _spread(entry.stored.shape, graph.entries[entry.owner])
             pieces.setdefault(entry.owner, []).extend(
-                replace(piece, kind=entry.kind, shape=entry.stored.shape) for piece in entry.stored.pieces
+                replace(piece, kind=entry.kind, shape=shape, codec=entry.stored.codec) for piece in entry.stored.pieces
             )
     times: dict[str, int] = {}
     for entry in graph.entries:
@@ -298,7 +319,8 @@ def _named(graph: Graph) -> tuple[Tensor, ...]:
             name = f"{held.name}#{number}"
         taken.add(name)
         whole = (*held.pieces, *pieces.get(number, ()))
-        tensor = Tensor(name, held.shape, held.codec, whole, buffer=not _is_parameter(entry))
+        layout = _layout(entry, whole)
+        tensor = Tensor(name, held.shape, held.codec, whole, buffer=not _is_parameter(entry), layout=layout)
         branch = _branch(graph, entry.scope)
         if branch and not tensor.buffer:
             branches[branch] = branches.get(branch, 0) + (tensor.parameters or 0)
@@ -307,6 +329,28 @@ def _named(graph: Graph) -> tuple[Tensor, ...]:
         told = ", ".join(f"{count:,} in {branch[-60:]!r}" for branch, count in list(branches.items())[:4])
         graph.warnings.append(f"of the branches of If only one runs at a time, all are counted: {told}")
     return tuple(found)
+
+
+def _spread(shape: tuple[int, ...], owner: Entry) -> tuple[int, ...]:
+    """The shape of scales as they are spread over their weight: a row along its axis, a single one for all."""
+    whole = owner.stored.shape
+    if owner.layout != "affine":
+        return shape
+    if prod(shape) == 1:
+        return (1,) * len(whole)
+    axis = owner.axis
+    if len(shape) != 1 or axis is None or not -len(whole) <= axis < len(whole) or whole[axis] != shape[0]:
+        return shape
+    return tuple(extent if place == axis % len(whole) else 1 for place, extent in enumerate(whole))
+
+
+def _layout(entry: Entry, pieces: tuple[Piece, ...]) -> str:
+    """The layout where all pieces that it needs are known, else none: the tensor is counted, not decoded."""
+    kinds = [piece.kind for piece in pieces]
+    known = not any(piece.codec.startswith("unknown:") for piece in pieces)
+    whole = kinds.count("data") == 1 and kinds.count("scale") == 1 and "index" not in kinds and kinds.count("zero") < 2
+    ranked = entry.layout != "affine" or all(len(piece.shape) == len(entry.stored.shape) for piece in pieces[1:])
+    return entry.layout if known and whole and ranked else ""
 
 
 def _path(graph: Graph, scope: int) -> str:

@@ -76,6 +76,19 @@ QUANTIZED: Mapping[str, tuple[Quantized, ...]] = {
 }
 """Where the data are stored, scales and zeros are theirs; where they are computed, they are settings of the graph."""
 
+AXIS: Mapping[str, int] = {
+    "ConvInteger": 0,
+    "DequantizeLinear": 1,
+    "DynamicQuantizeMatMul": -1,
+    "MatMulInteger": -1,
+    "MatMulIntegerToFloat": -1,
+    "QLinearConv": 0,
+    "QLinearMatMul": -1,
+    "QuantizeLinear": 1,
+}
+"""The axis of the weight along which a row of scales lies, where no attribute `axis` says otherwise."""
+AXIS_NAME = "axis"
+
 OUTPUT_SETTINGS: Mapping[str, tuple[int, ...]] = {
     "QGemm": (7, 8),
     "QLinearAdd": (6, 7),
@@ -100,6 +113,8 @@ ATTRIBUTES: Mapping[str, frozenset[str]] = {
     "QMoE": frozenset(("expert_weight_bits",)),
 }
 """What tells the logical shape of weights that are packed into bytes."""
+
+BLOCKS = "MatMulNBits"
 
 SUFFIX = "_quantized"
 PARTNERS: Mapping[str, str] = {"_scale": "scale", "_zero_point": "zero"}

@@ -6,11 +6,11 @@ A new number type of ONNX needs a codec (`weigh/codecs`) and a line in `CODECS`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 from weigh import codecs, files
+from weigh.formats.neighbours import Neighbours
 from weigh.formats.onnx_wire import BYTES, ENTRY, Message, Run
 from weigh.types import Limits, Piece, WeighError
 
@@ -49,32 +49,6 @@ class Stored:
     pieces: tuple[Piece, ...]
     constant: bool
     """It comes from a Constant node and not from the list of initializers."""
-
-
-@dataclass(slots=True)
-class Neighbours:
-    """Sizes of the files that external data lie in, each opened once."""
-
-    folder: Path
-    limits: Limits
-    sizes: dict[str, int] = field(default_factory=dict)
-
-    def size(self, name: str) -> int:
-        """Errors: ONNX-HARDLINK, ONNX-FILES (exit 5), those of `files.opened`."""
-        if name not in self.sizes:
-            if len(self.sizes) >= self.limits.files:
-                message = f"external data lie in more than {self.limits.files:,} files"
-                raise WeighError(message, rule="ONNX-FILES", path=self.folder, hint=files.lift("files"), exit_code=5)
-            with files.opened(self.folder, name) as file:
-                if file.links > 1:
-                    raise WeighError(
-                        "the file of external data has a second name elsewhere (a hard link)",
-                        rule="ONNX-HARDLINK",
-                        path=file.path,
-                        hint=f"if you trust it, copy it: cp {file.path.name} copy && mv copy {file.path.name}",
-                    )
-                self.sizes[name] = file.size
-        return self.sizes[name]
 
 
 def stored(message: Message, name: str, file: files.OpenFile, near: Neighbours, *, constant: bool) -> Stored | None:

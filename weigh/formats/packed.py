@@ -37,7 +37,7 @@ SCALES: Parts = {
 """What stands behind `weight`."""
 MODULE: Parts = {".SCB": "scale", ".weight_format": "index"}
 """What bitsandbytes stores beside an 8-bit weight."""
-GROUPED: Parts = {".qzeros": "zero", ".scales": "scale", ".g_idx": "index", ".bias_zero": "zero"}
+GROUPED: Parts = {".qzeros": "zero", ".scales": "scale", ".g_idx": "index", ".bias_zero": "index"}
 ACTIVATIONS = (
     ".input_scale", ".input_zero_point", ".input_global_scale", ".output_scale", ".output_zero_point",
     ".activation_scale", ".k_scale", ".v_scale", ".q_scale", ".prob_scale", ".kv_scale",
@@ -72,6 +72,8 @@ class Whole:
     shape: tuple[int, ...]
     codec: str
     parts: Parts
+    layout: str = ""
+    """A key of `packed_values.LAYOUTS`."""
 
 
 def logical(inventory: Inventory, limits: Limits) -> Inventory:
@@ -112,10 +114,13 @@ def logical(inventory: Inventory, limits: Limits) -> Inventory:
 
 
 def _joined(tensor: Tensor, whole: Whole, named: Mapping[str, Tensor]) -> Tensor:
-    pieces = list(tensor.pieces)
+    pieces = [replace(piece, shape=tensor.shape, codec=tensor.codec) for piece in tensor.pieces]
     for name, kind in whole.parts.items():
-        pieces += [replace(piece, kind=kind, shape=named[name].shape) for piece in named[name].pieces]
-    return Tensor(whole.name, whole.shape, whole.codec, tuple(pieces))
+        held = named[name]
+        pieces += [replace(piece, kind=kind, shape=held.shape, codec=held.codec) for piece in held.pieces]
+    # Pieces in steps of their own or of an unknown type are counted, not put together.
+    readable = all(not piece.strides and not piece.codec.startswith("unknown:") for piece in pieces)
+    return Tensor(whole.name, whole.shape, whole.codec, tuple(pieces), layout=whole.layout if readable else "")
 
 
 def _activation(tensor: Tensor) -> Tensor:
@@ -175,7 +180,7 @@ def _grouped(tensor: Tensor, base: str, store: Store) -> Whole | None:
     if bits not in (2, 3, 4, 8) or not groups:
         return None
     codec = store.codec(f"{method}_int{bits}_g{_divided(inputs, groups)}", f"u{bits}")
-    return Whole(base + ".weight", (outputs, inputs), codec, _there(base, GROUPED, store))
+    return Whole(base + ".weight", (outputs, inputs), codec, _there(base, GROUPED, store), method)
 
 
 def _divided(value: int, by: object) -> int:
@@ -205,7 +210,7 @@ def _compressed(tensor: Tensor, base: str, store: Store) -> Whole | None:
     layout = f"int{bits}_g{_divided(shape[-1], groups)}{uneven}"
     if groups == 1 and bits == 8 and not uneven:
         layout = "int8_channel_packed"
-    return Whole(base + ".weight", shape, store.codec(layout, f"u{bits}"), parts)
+    return Whole(base + ".weight", shape, store.codec(layout, f"u{bits}"), parts, "packed")
 
 
 def _float4(tensor: Tensor, name: str, scale: Tensor, parts: Parts) -> Whole | None:
@@ -214,7 +219,8 @@ def _float4(tensor: Tensor, name: str, scale: Tensor, parts: Parts) -> Whole | N
     group = _divided(prod(shape), prod(scale.shape))
     if group not in (16, 32) or scale.shape[:-1] != shape[:-1]:
         return None
-    return Whole(name, shape, "nvfp4" if group == 16 else "mxfp4", parts)
+    layout = "nvfp4_over" if f"{name}_global_scale" in parts else "nvfp4_times"
+    return Whole(name, shape, "nvfp4" if group == 16 else "mxfp4", parts, layout)
 
 
 def _blocks(tensor: Tensor, base: str, store: Store) -> Whole | None:
@@ -225,7 +231,7 @@ def _blocks(tensor: Tensor, base: str, store: Store) -> Whole | None:
     if scales.shape != tensor.shape[:-1]:
         return None
     *outer, outputs, groups = tensor.shape[:-1]
-    return Whole(base, (*outer, groups * 32, outputs), "mxfp4", {base + "_scales": "scale"})
+    return Whole(base, (*outer, groups * 32, outputs), "mxfp4", {base + "_scales": "scale"}, "mxfp4_experts")
 
 
 def _scaled(tensor: Tensor, base: str, store: Store) -> Whole | None:
@@ -235,7 +241,7 @@ def _scaled(tensor: Tensor, base: str, store: Store) -> Whole | None:
     if state is not None:
         return _bitsandbytes(tensor, name, state, store)
     if base + ".SCB" in store.tensors and tensor.codec == "i8":
-        return Whole(name, tensor.shape, "bnb_int8", _there(base, MODULE, store))
+        return Whole(name, tensor.shape, "bnb_int8", _there(base, MODULE, store), "bnb_int8")
     parts = _there(name, SCALES, store)
     scale = store.tensors.get(name + "_scale_inv") or store.tensors.get(name + "_scale")
     if scale is None or not parts:
@@ -244,14 +250,14 @@ def _scaled(tensor: Tensor, base: str, store: Store) -> Whole | None:
         return _float4(tensor, name, scale, parts)
     if tensor.codec not in (*FLOAT8, "i8"):
         return None
-    return Whole(name, tensor.shape, _byte_codec(tensor, scale), parts)
+    return Whole(name, tensor.shape, _byte_codec(tensor, scale), parts, "affine")
 
 
 def _experts(tensor: Tensor, base: str, store: Store) -> Whole | None:
     """The matrices of all experts in one tensor without `.weight` behind its name, in fp8."""
     name = base + "_proj"
     parts = _there(name, SCALES, store)
-    return Whole(name, tensor.shape, tensor.codec, parts) if parts and tensor.codec in FLOAT8 else None
+    return Whole(name, tensor.shape, tensor.codec, parts, "affine") if parts and tensor.codec in FLOAT8 else None
 
 
 def _byte_codec(tensor: Tensor, scale: Tensor) -> str:
@@ -282,7 +288,7 @@ def _bitsandbytes(tensor: Tensor, name: str, state: bytes, store: Store) -> Whol
     if (prod(shape) + 1) // 2 != tensor.nbytes:
         return None
     codec = "bnb_nf4" if nested == ("nf4", 64) else "u4"
-    return Whole(name, shape, codec, _there(name, BESIDE, store))
+    return Whole(name, shape, codec, _there(name, BESIDE, store), "bnb_4bit")
 
 
 LAYOUTS: tuple[tuple[str, Callable[[Tensor, str, Store], Whole | None]], ...] = (

@@ -19,7 +19,7 @@ from weigh.formats.pytorch_pickle import Machine
 from weigh.formats.pytorch_stream import Stream
 from weigh.formats.pytorch_tensors import Place, arrange
 from weigh.formats.pytorch_values import Asked, Budget, DType
-from weigh.formats.shards import Contents
+from weigh.formats.shards import Contents, Parsed
 from weigh.types import Format, Inventory, Limits, WeighError
 
 INDEX_SUFFIX = ".bin.index.json"
@@ -72,9 +72,9 @@ def read(path: Path, limits: Limits) -> Inventory:
     return _inventory(path.parent / names[0], parts, limits, (f"no index {index.name} beside the shards",))
 
 
-def read_index(path: Path, limits: Limits) -> Inventory:
+def read_index(path: Path, limits: Limits, parsed: Parsed | None = None) -> Inventory:
     """The shards that a `*.bin.index.json` names."""
-    index = shards.read_index(path, limits, _contents)
+    index = shards.read_index(path, limits, _contents, parsed)
     return _inventory(path, index.shards, limits, index.warnings, ((path.name, index.size),))
 
 

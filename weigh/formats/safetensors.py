@@ -15,7 +15,7 @@ from typing import Any
 
 from weigh import codecs, files
 from weigh.formats import foreign, json_text, safetensors_write, shards, sidecar
-from weigh.formats.shards import VALUES_A_TENSOR, Contents
+from weigh.formats.shards import VALUES_A_TENSOR, Contents, Parsed
 from weigh.types import Codec, Format, Inventory, Limits, Piece, Tensor, WeighError
 
 LENGTH_BYTES = 8
@@ -224,9 +224,9 @@ def _error(
 # ----------------------------------------------------------------------------------------------------- shards
 
 
-def read_index(path: Path, limits: Limits) -> Inventory:
+def read_index(path: Path, limits: Limits, parsed: Parsed | None = None) -> Inventory:
     """The shards that a `*.safetensors.index.json` names."""
-    index = shards.read_index(path, limits, _contents)
+    index = shards.read_index(path, limits, _contents, parsed)
     extra = ((path.name, index.size),)
     return _inventory(path, path.parent, index.shards, limits, warnings=index.warnings, extra=extra)
 

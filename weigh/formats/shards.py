@@ -45,21 +45,44 @@ class Index:
 Reader = Callable[[Path, str, Limits], Contents]
 
 
-def read_index(path: Path, limits: Limits, read_one: Reader) -> Index:
-    """The shards that an index names, each read by `read_one`.
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """An index as it stands in its file, nothing of it checked."""
 
-    Errors: INDEX-SIZE, INDEX-TENSORS, INDEX-FILES (exit 5), INDEX-MAP, INDEX-MISSING, INDEX-TWICE, INDEX-ABSENT,
-    and those of the manifest, where the index holds one.
-    """
-    folder = path.parent
-    with files.opened(folder, path.name) as file:
+    document: dict[str, Any]
+    size: int
+
+    def files(self) -> set[str]:
+        """Names of the files that it speaks of."""
+        weight_map = self.document.get("weight_map")
+        named = weight_map.values() if isinstance(weight_map, dict) else manifest.parts(self.manifest)
+        return {name for name in named if type(name) is str}
+
+    @property
+    def manifest(self) -> Any:
+        """What weigh wrote into it about all the files."""
+        return manifest.entry_of(self.document)
+
+
+def parse_index(path: Path, limits: Limits) -> Parsed:
+    """Parse an index. Errors: INDEX-SIZE (exit 5), and those of `json_text.parse`."""
+    with files.opened(path.parent, path.name) as file:
         if file.size > limits.header_bytes:
             message = f"an index of {file.size:,} bytes is more than the {limits.header_bytes:,} that weigh reads"
             raise WeighError(message, rule="INDEX-SIZE", path=path, hint=files.lift("header_bytes"), exit_code=5)
         data = files.read_at(file, 0, file.size)
-        index = json_text.parse(data, path, limits, VALUES_A_TENSOR * limits.tensors)
-        size = file.size
-    said = manifest.entry_of(index)
+        return Parsed(json_text.parse(data, path, limits, VALUES_A_TENSOR * limits.tensors), file.size)
+
+
+def read_index(path: Path, limits: Limits, read_one: Reader, parsed: Parsed | None = None) -> Index:
+    """The shards that an index names, each read by `read_one`; `parsed` by whoever had to look into it before.
+
+    Errors: those of `parse_index`; INDEX-TENSORS, INDEX-FILES (exit 5), INDEX-MAP, INDEX-MISSING, INDEX-TWICE,
+    INDEX-ABSENT, and those of the manifest, where the index holds one.
+    """
+    folder = path.parent
+    parsed = parsed or parse_index(path, limits)
+    index, said = parsed.document, parsed.manifest
     if said is not None:
         manifest.require_finished(said, path)
     weight_map = _weight_map(index, path, limits)
@@ -71,7 +94,7 @@ def read_index(path: Path, limits: Limits, read_one: Reader) -> Index:
     shards = read_all(folder, names, limits, read_one)
     if said is not None:
         manifest.require_sizes(said, {shard.name: shard.size for shard in shards}, path)
-    return Index(shards, size, _check_index(index, weight_map, shards, path))
+    return Index(shards, parsed.size, _check_index(index, weight_map, shards, path))
 
 
 def numbered(folder: Path, stem: str, count: int, suffix: str, limits: Limits) -> list[str]:

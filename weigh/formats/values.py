@@ -1,7 +1,7 @@
 """The only door to a tensor's bytes: decodes them, whole or in chunks of bounded size.
 
-A codec that can be decoded needs nothing here. A tensor of several pieces (packed data with scales beside them) needs
-its own way of putting them together, added to `chunks`.
+A codec that can be decoded needs nothing here. A tensor of several pieces (packed data with scales beside them) needs a
+layout in `packed_values`, which its reader names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weigh import codecs, files
-from weigh.formats import hdf5
+from weigh.formats import deflated_values, hdf5, packed_values
 from weigh.types import Inventory, Tensor, WeighError
 
 if TYPE_CHECKING:
@@ -32,8 +32,10 @@ def values(inventory: Inventory, tensor: Tensor) -> NDArray[np.float32]:
 
     try:
         whole = np.empty(prod(tensor.shape), dtype=np.float32)
+        # An array may be too large without a value in it: numpy multiplies the extents that are not zero.
+        shaped = whole.reshape(tensor.shape)
     except (MemoryError, ValueError) as cause:
-        message = f"{4 * prod(tensor.shape):,} bytes of memory are needed for this tensor"
+        message = f"an array of {4 * prod(tensor.shape):,} bytes and this shape is more than can be held"
         raise WeighError(
             message, rule="VALUES-MEMORY", path=inventory.source, where=f"tensor {tensor.name!r}", exit_code=5
         ) from cause
@@ -41,7 +43,7 @@ def values(inventory: Inventory, tensor: Tensor) -> NDArray[np.float32]:
     for chunk in chunks(inventory, tensor):
         whole[position : position + chunk.size] = chunk
         position += chunk.size
-    return whole.reshape(tensor.shape)
+    return shaped
 
 
 def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> Iterator[NDArray[np.float32]]:
@@ -57,13 +59,22 @@ def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> It
     if tensor.codec.startswith("unknown:"):
         message = f"its type {tensor.codec.removeprefix('unknown:')} is not known, so its values cannot be read"
         raise WeighError(message, rule="VALUES-CODEC", path=inventory.source, where=where)
-    if "big" in (inventory.metadata.get("GGUF.byte_order"), inventory.metadata.get("byteorder")):
-        message = "values of big-endian files are not decoded"
+    swapped = inventory.metadata.get("GGUF.byte_order") == "big"
+    # In which order PyTorch's older files have their values on such machines, nothing that was read says.
+    plain = codecs.by_id(tensor.codec).block == 1 and not tensor.layout
+    if inventory.metadata.get("byteorder") == "big" or (swapped and not plain):
+        message = "of big-endian files only plain numbers are decoded, and only in GGUF"
         raise WeighError(message, rule="VALUES-ORDER", path=inventory.source, where=where)
     if not tensor.pieces:
         raise WeighError("its values are not in the file", rule="VALUES-PIECES", path=inventory.source, where=where)
     if all(piece.kind == "packed" for piece in tensor.pieces):
         yield from hdf5.values(inventory, tensor, size)
+        return
+    if tensor.layout == deflated_values.LAYOUT:
+        yield from deflated_values.chunks(inventory, tensor, size)
+        return
+    if tensor.layout:
+        yield from packed_values.chunks(inventory, tensor, size)
         return
     if len(tensor.pieces) != 1 or tensor.pieces[0].kind != "data":
         raise WeighError("its encoding is spread over several pieces", rule="VALUES-PIECES", where=where)
@@ -80,7 +91,14 @@ def chunks(inventory: Inventory, tensor: Tensor, size: int = CHUNK_VALUES) -> It
         for block in range(0, count // codec.block, blocks):
             taken = min(blocks, count // codec.block - block)
             raw = files.read_at(file, piece.offset + block * codec.block_bytes, taken * codec.block_bytes)
-            yield codecs.decode(codec, raw, taken * codec.block)
+            yield codecs.decode(codec, _turned(raw, codec.block_bytes) if swapped else raw, taken * codec.block)
+
+
+def _turned(raw: bytes, width: int) -> NDArray[np.uint8]:
+    """Numbers of `width` bytes with the lowest byte first."""
+    import numpy as np
+
+    return np.frombuffer(raw, dtype=np.uint8).reshape(-1, width)[:, ::-1].reshape(-1)
 
 
 def _strided(inventory: Inventory, tensor: Tensor, size: int) -> Iterator[NDArray[np.float32]]:

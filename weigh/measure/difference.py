@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from weigh import files
 from weigh.formats.values import chunks, values
+from weigh.kernels import difference as kernel
 from weigh.measure.pairs import Pair, View
 from weigh.measure.rounding import Rounding
 from weigh.parts import Attention
@@ -135,21 +136,10 @@ def _near(found: Change) -> bool:
 
 def compared(left: Values, right: Values, rounded: Rounding | None = None) -> Change:
     """Compare arrays of one shape, value by value, in float64; with `rounded`, look for the marks of rounding too."""
-    import numpy as np
-
-    a = left.astype(np.float64, copy=False).reshape(-1)
-    b = right.astype(np.float64, copy=False).reshape(-1)
-    finite = np.isfinite(a) & np.isfinite(b)
-    equal = int(np.count_nonzero(a == b)) + int(np.count_nonzero(np.isnan(a) & np.isnan(b)))
-    odd = 0
-    if not finite.all():
-        odd = a.size - int(np.count_nonzero(finite | (a == b) | (np.isnan(a) & np.isnan(b))))
-        a, b = a[finite], b[finite]
-    apart = b - a
-    largest = float(np.abs(apart).max(initial=0.0))
-    sums = float(apart @ apart), float(a @ a), float(b @ b), float(a @ b)
+    found = kernel.difference(left.reshape(-1), right.reshape(-1))
+    equal, apart, norm, other, product, largest, odd = found
     share = None if rounded is None else rounded.nearest_share(left, right)
-    return Change(left.size, equal, *sums, largest, odd, nearest=share)
+    return Change(left.size, int(equal), apart, norm, other, product, largest, int(odd), nearest=share)
 
 
 # ------------------------------------------------------------------------------------------------ streaming
@@ -157,10 +147,12 @@ def compared(left: Values, right: Values, rounded: Rounding | None = None) -> Ch
 
 def _same_bytes(left: Inventory, one: Tensor, right: Inventory, other: Tensor) -> bool:
     """Whether the two are stored in the same codec and layout with the same bytes."""
-    if one.codec != other.codec or one.shape != other.shape or len(one.pieces) != len(other.pieces):
+    if (one.codec, one.layout, one.shape) != (other.codec, other.layout, other.shape):
+        return False
+    if not one.pieces or len(one.pieces) != len(other.pieces):
         return False
     for a, b in zip(one.pieces, other.pieces, strict=True):
-        if (a.nbytes, a.kind, a.shape, a.strides) != (b.nbytes, b.kind, b.shape, b.strides):
+        if (a.nbytes, a.kind, a.codec, a.shape, a.strides) != (b.nbytes, b.kind, b.codec, b.shape, b.strides):
             return False
     folders = Path(left.folder), Path(right.folder)
     for a, b in zip(one.pieces, other.pieces, strict=True):

@@ -1,4 +1,4 @@
-"""Kinds of layer: what each holds, computes and remembers.
+"""Kinds of layer: what each holds, computes, remembers and keeps for the backward pass.
 
 To add one: write `parts/<kind>.py` with a frozen record of dimensions and a PartKind at its foot, and name it in
 `KINDS` (docs/add-a-part.md). Families compose parts; engines turn what they remember into bytes.
@@ -11,24 +11,29 @@ from typing import Any
 from weigh.parts.applied import APPLIED, Applied
 from weigh.parts.array import ARRAY, Array
 from weigh.parts.attention import ATTENTION, Attention
+from weigh.parts.block_indexer import BLOCK_INDEXER, BlockIndexer
 from weigh.parts.compressor import COMPRESSOR, Compressor
 from weigh.parts.conv import CONV, Conv
 from weigh.parts.cross_attention import CROSS_ATTENTION, CrossAttention
 from weigh.parts.embedding import EMBEDDING, Embedding
 from weigh.parts.gated_delta_net import GATED_DELTA_NET, GatedDeltaNet
 from weigh.parts.hyper_connection import HYPER_CONNECTION, HyperConnection
+from weigh.parts.joint_attention import JOINT_ATTENTION, JointAttention
+from weigh.parts.kimi_delta import KIMI_DELTA, KimiDelta
 from weigh.parts.latent_attention import LATENT_ATTENTION, LatentAttention
 from weigh.parts.lightning_attention import LIGHTNING_ATTENTION, LightningAttention
 from weigh.parts.linear import LINEAR, Linear
 from weigh.parts.mamba import MAMBA, Mamba
 from weigh.parts.mamba2 import MAMBA2, Mamba2
 from weigh.parts.mlp import MLP, Mlp
+from weigh.parts.mlstm import MLSTM, Mlstm
 from weigh.parts.moe import MOE, Moe
 from weigh.parts.norm import NORM, Norm
 from weigh.parts.rg_lru import RG_LRU, RgLru
 from weigh.parts.rwkv import CHANNEL_MIX, TIME_MIX, ChannelMix, TimeMix
 from weigh.parts.shared_attention import SHARED_ATTENTION, SharedAttention
-from weigh.types import Part, PartKind, Pass, Slot, State
+from weigh.parts.short_conv import SHORT_CONV, ShortConv
+from weigh.types import Kept, Part, PartKind, Pass, Slot, State
 
 KINDS: tuple[PartKind[Any], ...] = (
     EMBEDDING,
@@ -41,6 +46,7 @@ KINDS: tuple[PartKind[Any], ...] = (
     ARRAY,
     CROSS_ATTENTION,
     APPLIED,
+    JOINT_ATTENTION,
     LATENT_ATTENTION,
     SHARED_ATTENTION,
     COMPRESSOR,
@@ -52,6 +58,10 @@ KINDS: tuple[PartKind[Any], ...] = (
     RG_LRU,
     TIME_MIX,
     CHANNEL_MIX,
+    MLSTM,
+    SHORT_CONV,
+    KIMI_DELTA,
+    BLOCK_INDEXER,
 )
 
 __all__ = [
@@ -59,6 +69,7 @@ __all__ = [
     "Applied",
     "Array",
     "Attention",
+    "BlockIndexer",
     "ChannelMix",
     "Compressor",
     "Conv",
@@ -66,19 +77,24 @@ __all__ = [
     "Embedding",
     "GatedDeltaNet",
     "HyperConnection",
+    "JointAttention",
+    "KimiDelta",
     "LatentAttention",
     "LightningAttention",
     "Linear",
     "Mamba",
     "Mamba2",
     "Mlp",
+    "Mlstm",
     "Moe",
     "Norm",
     "RgLru",
     "SharedAttention",
+    "ShortConv",
     "TimeMix",
     "backward",
     "forward",
+    "keeps",
     "part",
     "remembers",
     "slots",
@@ -108,6 +124,12 @@ def backward(part: Part, step: Pass) -> int:
     return _BY_ID[part.kind].backward(part.dimensions, step)
 
 
-def remembers(part: Part) -> State | None:
-    """What the part keeps of the tokens that it has seen."""
+def remembers(part: Part) -> tuple[State, ...]:
+    """What the part keeps of the tokens that it has seen, one State for each array that engines store apart."""
     return _BY_ID[part.kind].remembers(part.dimensions)
+
+
+def keeps(part: Part, step: Pass) -> tuple[Kept, ...] | None:
+    """Activations that the pass keeps until its backward pass; None = not known for this part, never nothing."""
+    kind = _BY_ID[part.kind]
+    return None if kind.keeps is None else kind.keeps(part.dimensions, step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weigh.types import PartKind, Pass, Slot, State
+from weigh.types import Kept, PartKind, Pass, Slot, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,14 @@ def flops(_part: Array, _step: Pass) -> int:
     return 0
 
 
-def remembers(_part: Array) -> State | None:
+def remembers(_part: Array) -> tuple[State, ...]:
     """Nothing."""
-    return None
+    return ()
+
+
+def keeps(part: Array, _step: Pass) -> tuple[Kept, ...] | None:
+    """Nothing of what is added or is another name; of what is multiplied the factor, which is not known here."""
+    return () if part.tied or part.role in ("position", "buffer", "embedding") else None
 
 
 ARRAY = PartKind(
@@ -41,5 +46,6 @@ ARRAY = PartKind(
     backward=flops,
     remembers=remembers,
     source="https://arxiv.org/abs/2010.11929",
+    keeps=keeps,
     example=Array(shape=(1, 2, 3)),
 )

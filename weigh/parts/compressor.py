@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from weigh.types import PartKind, Pass, Slot, State
 
@@ -83,13 +84,19 @@ def backward(part: Compressor, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: Compressor) -> State | None:
-    """A row, and a key of the indexer, for every `rate` tokens: their share of one token, rounded up to whole values.
+def remembers(part: Compressor) -> tuple[State, ...]:
+    """A row, and a key of the indexer, for every whole stretch; of tokens in none yet their kv and gate.
 
-    Left out: the stretch that is not whole yet, at most 2 x rate rows of kv and gate a sequence.
+    Where stretches overlap, also kv and gate of the last whole one, in the columns that the next row is made of.
     """
-    row = part.head_dim + (part.index_dim if part.top else 0)
-    return State("latent", -(-row // part.rate), 0, 1)
+    kept = _kept("latent", part.head_dim, part)
+    return kept + _kept("index", part.index_dim, part) if part.top else kept
+
+
+def _kept(kind: Literal["latent", "index"], row: int, part: Compressor) -> tuple[State, ...]:
+    columns = row * (2 if part.overlap else 1)
+    kept = (State(kind, row, rate=part.rate), State("pending", columns, columns, rows=0, rate=part.rate))
+    return (*kept, State("pending", row, row, rows=part.rate)) if part.overlap else kept
 
 
 COMPRESSOR = PartKind(

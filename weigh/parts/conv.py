@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
-from weigh.types import PartKind, Pass, Slot, State
+from weigh.types import Kept, PartKind, Pass, Slot, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,8 @@ class Conv:
     """False for the first layer: nobody asks for the gradient of the image."""
     extent: tuple[int, ...] = ()
     """Size of the filters along each axis, where they are not `kernel` x `kernel`."""
+    places: int | None = None
+    """Points of one image that comes in; None = not told (strides are not)."""
 
 
 def slots(part: Conv) -> tuple[Slot, ...]:
@@ -47,9 +49,16 @@ def backward(part: Conv, step: Pass) -> int:
     return (2 if part.input_gradient else 1) * forward(part, step)
 
 
-def remembers(_part: Conv) -> State | None:
+def remembers(_part: Conv) -> tuple[State, ...]:
     """Nothing."""
-    return None
+    return ()
+
+
+def keeps(part: Conv, step: Pass) -> tuple[Kept, ...] | None:
+    """The input, for the gradient of the weight. Not known where the record does not tell its places."""
+    if part.places is None:
+        return None
+    return (Kept("input", part.inputs * part.places * step.tokens * step.batch),)
 
 
 CONV = PartKind(
@@ -60,5 +69,6 @@ CONV = PartKind(
     backward=backward,
     remembers=remembers,
     source="https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html",
+    keeps=keeps,
     example=Conv(inputs=3, outputs=8, kernel=3, positions=16, bias=True),
 )

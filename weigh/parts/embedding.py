@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weigh.types import PartKind, Pass, Slot, State
+from weigh.types import Kept, PartKind, Pass, Slot, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,16 @@ def flops(_part: Embedding, _step: Pass) -> int:
     return 0
 
 
-def remembers(_part: Embedding) -> State | None:
+def remembers(_part: Embedding) -> tuple[State, ...]:
     """Nothing."""
-    return None
+    return ()
+
+
+def keeps(part: Embedding, step: Pass) -> tuple[Kept, ...]:
+    """The indices that were looked up, one array for all tables; a vector that is added keeps nothing."""
+    if part.bias:
+        return ()
+    return (Kept("indices", step.tokens * step.batch, "index", "sequence", shared=True),)
 
 
 EMBEDDING = PartKind(
@@ -45,5 +52,6 @@ EMBEDDING = PartKind(
     backward=flops,
     remembers=remembers,
     source="https://arxiv.org/abs/1706.03762",
+    keeps=keeps,
     example=Embedding(rows=7, width=4),
 )

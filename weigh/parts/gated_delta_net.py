@@ -65,10 +65,10 @@ def backward(part: GatedDeltaNet, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: GatedDeltaNet) -> State | None:
-    """A sequence keeps the last kernel - 1 inputs of the convolution (key_width) and the states (value_width)."""
-    held = part.value_heads * part.key_dim * part.value_dim
-    return State("recurrent", (part.kernel - 1) * _convolved(part), held, 1)
+def remembers(part: GatedDeltaNet) -> tuple[State, ...]:
+    """A sequence keeps the last kernel - 1 inputs of the convolution, and a state a value head."""
+    inputs = State("conv", _convolved(part), rows=part.kernel - 1)
+    return (inputs, State("recurrent", part.key_dim * part.value_dim, heads=part.value_heads))
 
 
 GATED_DELTA_NET = PartKind(

@@ -39,9 +39,9 @@ def backward(part: HyperConnection, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(_part: HyperConnection) -> State | None:
+def remembers(_part: HyperConnection) -> tuple[State, ...]:
     """Nothing."""
-    return None
+    return ()
 
 
 HYPER_CONNECTION = PartKind(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weigh.types import PartKind, Pass, Slot, State
+from weigh.parts.attention import core
+from weigh.parts.norm import statistics
+from weigh.types import Kept, PartKind, Pass, Slot, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +105,39 @@ def backward(part: LatentAttention, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: LatentAttention) -> State | None:
-    """The latent row and the rotated part of the key, once for all heads; and the key of an own indexer.
+def remembers(part: LatentAttention) -> tuple[State, ...]:
+    """The latent row and the rotated part of the key, once for all heads; and the key of an own indexer."""
+    expanded = State("kv", part.nope_dim, part.value_dim, part.heads)
+    rotated = State("kv", part.rope_dim, 0, part.heads)
+    kept = (State("latent", part.kv_rank, expands=expanded), State("rope", part.rope_dim, expands=rotated))
+    return (*kept, State("index", part.index_dim)) if part.index_heads else kept
 
-    All of it a token, as one row: some engines keep the indexer's keys apart and in a narrower type.
+
+def keeps(part: LatentAttention, step: Pass) -> tuple[Kept, ...] | None:
+    """As attention over expanded keys and values, and the short rows: before their norms and after.
+
+    Run step by step, the values that a flash kernel keeps are columns of one array with the keys' unrotated part.
+    Not known where an indexer picks what is attended to: its training differs from this.
+    Source: transformers 5.23, models/deepseek_v3/modeling_deepseek_v3.py, with saved tensors counted.
     """
-    return State("latent", part.kv_rank + part.rope_dim + (part.index_dim if part.index_heads else 0), 0, 1)
+    if part.top:
+        return None
+    rows = step.tokens * step.batch
+    query, value = rows * part.heads * (part.nope_dim + part.rope_dim), rows * part.heads * part.value_dim
+    kept = [Kept("input", rows * part.width, split="sequence")]
+    for of, rank, beside in (("query", part.q_rank, 0), ("latent", part.kv_rank, part.rope_dim)):
+        if rank:
+            kept += [
+                Kept(f"{of} row before the norm", rows * (rank + beside), split="sequence"),
+                Kept(f"{of} row", rows * rank, split="sequence"),
+                Kept(f"normalised {of} row", rows * rank, split="sequence", only=("eager",)),
+                *statistics(of, rows),
+            ]
+    joined = Kept("keys beside the values", rows * part.heads * part.nope_dim, only=("flash", "eager"))
+    kept += [Kept("queries", query), Kept("keys", query), Kept("values", value), joined]
+    kept += core(step, part.heads, step.past + step.tokens, value)
+    kept.append(Kept("mask", rows * part.width, "mask", "sequence", ("dropout",)))
+    return tuple(entry for entry in kept if entry.values)
 
 
 LATENT_ATTENTION = PartKind(
@@ -119,6 +148,7 @@ LATENT_ATTENTION = PartKind(
     backward=backward,
     remembers=remembers,
     source="https://arxiv.org/abs/2405.04434",
+    keeps=keeps,
     example=LatentAttention(
         width=8, heads=2, nope_dim=3, rope_dim=2, value_dim=3, kv_rank=4, q_rank=5, bias=True, top=4, index_heads=2,
         index_dim=3,

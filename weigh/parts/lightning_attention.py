@@ -49,9 +49,9 @@ def backward(part: LightningAttention, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: LightningAttention) -> State | None:
+def remembers(part: LightningAttention) -> tuple[State, ...]:
     """A sequence keeps a square state a head."""
-    return State("recurrent", 0, part.heads * part.head_dim**2, 1)
+    return (State("recurrent", part.head_dim**2, heads=part.heads),)
 
 
 LIGHTNING_ATTENTION = PartKind(

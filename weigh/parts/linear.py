@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weigh.types import PartKind, Pass, Slot, State
+from weigh.types import Kept, PartKind, Pass, Slot, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Linear:
     bias_tied: str = ""
     positions: str = "all"
     """Positions it is applied to: `all`, `outputs` (those that reach the head) or `one` (a pooled sequence)."""
+    columns: int = 0
+    """Columns that the outputs, themselves a matrix, multiply at each position: a mixture weighed by the token."""
 
 
 def slots(part: Linear) -> tuple[Slot, ...]:
@@ -31,9 +33,12 @@ def slots(part: Linear) -> tuple[Slot, ...]:
 
 
 def forward(part: Linear, step: Pass) -> int:
-    """2 x inputs x outputs at each position that the matrix is applied to."""
-    count = {"all": step.tokens, "outputs": min(step.outputs, step.tokens), "one": 1}[part.positions]
-    return 2 * part.inputs * part.outputs * count * step.batch
+    """2 x inputs x outputs at each position that the matrix is applied to, and 2 x outputs x columns of a mixture."""
+    return 2 * (part.inputs + part.columns) * part.outputs * _count(part, step) * step.batch
+
+
+def _count(part: Linear, step: Pass) -> int:
+    return {"all": step.tokens, "outputs": min(step.outputs, step.tokens), "one": 1}[part.positions]
 
 
 def backward(part: Linear, step: Pass) -> int:
@@ -41,9 +46,22 @@ def backward(part: Linear, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(_part: Linear) -> State | None:
+def remembers(_part: Linear) -> tuple[State, ...]:
     """Nothing."""
-    return None
+    return ()
+
+
+def keeps(part: Linear, step: Pass) -> tuple[Kept, ...] | None:
+    """The input at each position; of a head over a vocabulary also the logits, in float32, which the loss keeps.
+
+    Not known of a mixture.
+    Source: what autograd saves in a whole model with a loss of log-softmax. Ignores: losses fused with the matrix.
+    """
+    if part.columns:
+        return None
+    places = _count(part, step) * step.batch
+    kept = (Kept("input", places * part.inputs, split="sequence"),)
+    return (*kept, Kept("logits", places * part.outputs, "statistic")) if part.role == "head" else kept
 
 
 LINEAR = PartKind(
@@ -54,5 +72,6 @@ LINEAR = PartKind(
     backward=backward,
     remembers=remembers,
     source="https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html",
+    keeps=keeps,
     example=Linear(inputs=4, outputs=6, bias=True),
 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weigh.types import PartKind, Pass, Slot, State
+from weigh.types import Kept, PartKind, Pass, Slot, State
+
+_CHUNK = 2048
+"""Tokens that the fused kernel scans between two states that it keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +68,31 @@ def backward(part: Mamba, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: Mamba) -> State | None:
-    """A sequence keeps the last kernel - 1 inputs of the convolution (key_width) and the state (value_width)."""
-    return State("recurrent", (part.kernel - 1) * part.inner, part.inner * part.state, 1)
+def remembers(part: Mamba) -> tuple[State, ...]:
+    """A sequence keeps the last kernel - 1 inputs of the convolution, and the state of each channel."""
+    return (State("conv", part.inner, rows=part.kernel - 1), State("recurrent", part.state, heads=part.inner))
+
+
+def keeps(part: Mamba, step: Pass) -> tuple[Kept, ...] | None:
+    """The input, the projections, B and C once more, what the scan gives, and a pair of states every 2,048 tokens.
+
+    As the fused kernel keeps it, which computes the convolution and the step sizes again. What plain PyTorch keeps is
+    not known here, nor what a layer with norms inside does, which runs the pieces apart.
+    Source: state-spaces/mamba, mamba_ssm/ops/selective_scan_interface.py, MambaInnerFn, and
+    csrc/selective_scan/selective_scan.cpp (the chunks). Not measured.
+    """
+    if part.norms:
+        return None
+    rows, chunks = step.tokens * step.batch, -(-step.tokens // _CHUNK) * step.batch
+    return (
+        Kept("input", rows * part.width, split="sequence"),
+        Kept("projected", rows * 2 * part.inner),
+        Kept("time steps, B and C", rows * (part.rank + 2 * part.state), split="sequence"),
+        Kept("B and C by tokens", rows * 2 * part.state, split="sequence"),
+        Kept("states between chunks", chunks * part.inner * 2 * part.state, "statistic"),
+        Kept("scanned", rows * part.inner),
+        Kept("steps of the scan", None, only=("eager",)),
+    )
 
 
 MAMBA = PartKind(
@@ -78,5 +103,6 @@ MAMBA = PartKind(
     backward=backward,
     remembers=remembers,
     source="https://arxiv.org/abs/2312.00752",
+    keeps=keeps,
     example=Mamba(width=4, inner=8, state=3, rank=2, kernel=4, bias=True, norms=True),
 )

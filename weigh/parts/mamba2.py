@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from weigh.types import PartKind, Pass, Slot, State
+from weigh.types import Kept, PartKind, Pass, Slot, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,28 @@ def backward(part: Mamba2, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: Mamba2) -> State | None:
-    """A sequence keeps the last kernel - 1 inputs of the convolution (key_width) and the state (value_width)."""
-    return State("recurrent", (part.kernel - 1) * _convolved(part), _inner(part) * part.state, 1)
+def remembers(part: Mamba2) -> tuple[State, ...]:
+    """A sequence keeps the last kernel - 1 inputs of the convolution, and the states of each head."""
+    inputs = State("conv", _convolved(part), rows=part.kernel - 1)
+    return (inputs, State("recurrent", part.head_dim * part.state, heads=part.heads))
+
+
+def keeps(part: Mamba2, step: Pass) -> tuple[Kept, ...]:
+    """The input, what the first matrix makes of it, what the scan gives, and a factor a row and group of the norm.
+
+    As the fused kernel keeps it, which computes the convolution, the states and the gated output again. What plain
+    PyTorch keeps is not known here: several times as much, decays of chunks x chunks values a head among it.
+    Source: state-spaces/mamba, mamba_ssm/ops/triton/ssd_combined.py, MambaSplitConv1dScanCombinedFn. Not measured.
+    """
+    rows = step.tokens * step.batch
+    projected = _inner(part) + _convolved(part) + part.heads
+    kept = (
+        Kept("input", rows * part.width, split="sequence"),
+        Kept("projected", rows * projected),
+        Kept("scanned", rows * _inner(part)),
+        Kept("steps of the scan", None, only=("eager",)),
+    )
+    return (*kept, Kept("statistics", rows * part.groups, "statistic")) if part.norm else kept
 
 
 MAMBA2 = PartKind(
@@ -83,5 +102,6 @@ MAMBA2 = PartKind(
     backward=backward,
     remembers=remembers,
     source="https://arxiv.org/abs/2405.21060",
+    keeps=keeps,
     example=Mamba2(width=4, heads=4, head_dim=2, groups=2, state=3, kernel=4, bias=True),
 )

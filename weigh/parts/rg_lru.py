@@ -42,9 +42,9 @@ def backward(part: RgLru, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: RgLru) -> State | None:
-    """A sequence keeps the last kernel - 1 inputs of the convolution (key_width) and a value a channel."""
-    return State("recurrent", (part.kernel - 1) * part.inner, part.inner, 1)
+def remembers(part: RgLru) -> tuple[State, ...]:
+    """A sequence keeps the last kernel - 1 inputs of the convolution, and a value a channel."""
+    return (State("conv", part.inner, rows=part.kernel - 1), State("recurrent", 1, heads=part.inner))
 
 
 RG_LRU = PartKind(

@@ -43,9 +43,9 @@ def time_backward(part: TimeMix, step: Pass) -> int:
     return 2 * time_forward(part, step)
 
 
-def time_remembers(part: TimeMix) -> State | None:
-    """A sequence keeps the last token's row (key_width) and a channel's numerator, denominator and maximum."""
-    return State("recurrent", part.width, 3 * part.inner, 1)
+def time_remembers(part: TimeMix) -> tuple[State, ...]:
+    """A sequence keeps the last token's row, and of each channel a numerator, a denominator and a maximum."""
+    return (State("shift", part.width), State("recurrent", 3, heads=part.inner))
 
 
 def channel_slots(part: ChannelMix) -> tuple[Slot, ...]:
@@ -69,9 +69,9 @@ def channel_backward(part: ChannelMix, step: Pass) -> int:
     return 2 * channel_forward(part, step)
 
 
-def channel_remembers(part: ChannelMix) -> State | None:
+def channel_remembers(part: ChannelMix) -> tuple[State, ...]:
     """A sequence keeps the last token's row."""
-    return State("recurrent", part.width, 0, 1)
+    return (State("shift", part.width),)
 
 
 TIME_MIX = PartKind(

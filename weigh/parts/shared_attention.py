@@ -55,9 +55,9 @@ def backward(part: SharedAttention, step: Pass) -> int:
     return 2 * forward(part, step)
 
 
-def remembers(part: SharedAttention) -> State | None:
+def remembers(part: SharedAttention) -> tuple[State, ...]:
     """One row a token of the window, key and value at once."""
-    return State("latent", part.head_dim, 0, 1, part.window)
+    return (State("latent", part.head_dim, window=part.window),)
 
 
 SHARED_ATTENTION = PartKind(

@@ -7,6 +7,7 @@ ID/revision/REVISION`, `api/models/ID/tree/COMMIT?recursive=true` and `ID/resolv
 
 from __future__ import annotations
 
+import configparser
 import os
 import re
 from difflib import get_close_matches
@@ -67,15 +68,31 @@ def _connect(name: HubName, limits: Limits, patience: Patience) -> Requests:
             hint="unset HF_HUB_OFFLINE, or name a file, a folder or a catalogue name",
             exit_code=6,
         )
-    try:
-        from huggingface_hub import get_token
-    except ImportError as cause:
-        raise hub_requests.missing_extra() from cause
     endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
     if not re.match(r"https?://[^/]", endpoint):
         message = f"HF_ENDPOINT is {endpoint[:100]!r}, which is no address"
         raise WeighError(message, rule="HUB-ENDPOINT", hint="it begins with https://", exit_code=2)
-    return Requests(endpoint, get_token(), limits, patience)
+    return Requests(endpoint, _token(), limits, patience)
+
+
+def _token() -> str | None:
+    """The user's token, None where there is none. Error: HUB-TOKEN (exit 2)."""
+    try:
+        from huggingface_hub import errors, get_token
+    except ImportError as cause:
+        raise hub_requests.missing_extra() from cause
+    hint = "log in again: hf auth login; or set HF_TOKEN"
+    own = [getattr(errors, name) for name in ("HTTPError", "OIDCError", "DeviceCodeError") if hasattr(errors, name)]
+    try:
+        token = get_token()
+    # A token's file may be unreadable, or no text, or stale where the hub that renews it cannot be reached.
+    except (OSError, ValueError, LookupError, configparser.Error, *own) as cause:
+        message = f"the token of the hub cannot be had: {type(cause).__name__}: {str(cause)[:200]}"
+        raise WeighError(message, rule="HUB-TOKEN", hint=hint, exit_code=2) from cause
+    if token is not None and not (token.isascii() and token.isprintable()):
+        message = "the token of the hub holds characters that no token has"
+        raise WeighError(message, rule="HUB-TOKEN", hint=hint, exit_code=2)
+    return token
 
 
 def _commit(name: HubName, requests: Requests, limits: Limits) -> str:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 from weakref import finalize
 
+from weigh.places import addresses
 from weigh.types import Limits, WeighError
 
 if TYPE_CHECKING:
@@ -243,7 +245,14 @@ class Requests:
             raise _error("the hub redirects to nowhere", "HUB-REDIRECT", label)
         if kind == "http" and urlsplit(here).scheme == "https":
             raise _error("the hub redirects from https to http", "HUB-REDIRECT", label)
+        if _origin(there) != _origin(self.endpoint) and self._in_public:
+            addresses.require_public(there, label)
         return there
+
+    @cached_property
+    def _in_public(self) -> bool:
+        """Whether the hub itself lies in the internet. One in a private network may redirect to its neighbours."""
+        return addresses.is_public(self.endpoint)
 
     def _require_success(self, response: httpx2.Response, label: str) -> None:
         status = response.status_code
@@ -358,11 +367,11 @@ def _wait_s(said: str | None) -> float | None:
     """`Retry-After`: seconds or a date."""
     if said is None:
         return None
-    if said.isdigit():
+    if said.isascii() and said.isdigit():
         return float(said[:9])
     try:
         return max(parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
-    except ValueError:
+    except (ValueError, OverflowError, OSError):
         return None
 
 

@@ -18,7 +18,12 @@ def to_json(document: Mapping[str, Any], *, indent: int | None = None) -> str:
 
     With an indent the encoder is Python's own instead of C, ten times slower: only for readers, not for programs.
     """
-    return json.dumps(document, default=_plain, indent=indent, allow_nan=False)
+    return _ascii(json.dumps(document, default=_plain, indent=indent, allow_nan=False))
+
+
+def _ascii(text: str) -> str:
+    """JSON leaves one control character as it is: DEL."""
+    return text.replace("\x7f", "\\u007f")
 
 
 def _plain(value: Any) -> Any:
@@ -34,7 +39,7 @@ def _plain(value: Any) -> Any:
 def error_line(error: WeighError) -> str:
     """What JSON mode prints on standard error: one line, so that it survives in logs."""
     fields = {"rule": error.rule, "message": error.message, "path": error.path, "offset": error.offset}
-    return json.dumps({"error": {**fields, "where": error.where, "hint": error.hint}})
+    return _ascii(json.dumps({"error": {**fields, "where": error.where, "hint": error.hint}}))
 
 
 def to_csv(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:

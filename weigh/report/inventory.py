@@ -14,14 +14,12 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     """Identity, counts, roles, depth, codecs, differences, warnings."""
     out = Page()
     counts = result["parameters"]
-    out.say(
-        result["source"],
-        f"{result['family'] or 'unknown architecture'} ({result['model_type'] or 'no model type'}), "
-        f"{result['format']}, {dimensions_in_words(result['dimensions'])}".rstrip(", "),
-    )
+    out.say(result["source"], _identity(result))
+    add_components(out, result)
     out.add("Parameters", ["", number(""), number("")], _totals(counts))
     add_roles(out, result)
-    add_depth(out, result)
+    if "components" not in result:
+        add_depth(out, result)
     bits = result["bits_per_parameter"]
     note = f"{bits:.2f} bits a parameter" if bits else "nothing counted"
     stored = f", {size(result['file_bytes'])} in files" if result["file_bytes"] is not None else ""
@@ -43,6 +41,33 @@ def page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:
     out.say("Assumed (the configuration does not say)", *result["assumed"])
     out.say("Warnings", *warnings, style="warning")
     return out
+
+
+def _identity(result: Mapping[str, Any]) -> str:
+    if "components" in result:
+        return f"{result['architecture']}, a pipeline of {len(result['components'])} models"
+    kind = f"{result['family'] or 'unknown architecture'} ({result['model_type'] or 'no model type'})"
+    return f"{kind}, {result['format']}, {dimensions_in_words(result['dimensions'])}".rstrip(", ")
+
+
+def add_components(out: Page, result: Mapping[str, Any]) -> None:
+    """The models of a pipeline, where it is one."""
+    total = result["parameters"]["total"]
+    out.add(
+        "Models",
+        ["", "class", "family", number("parameters"), number("share"), number("bytes")],
+        (
+            (
+                row["name"],
+                row["class"],
+                row["family"] or "unknown",
+                f"{row['parameters']:,}",
+                percent(row["parameters"], total),
+                f"{row['bytes']:,}",
+            )
+            for row in result.get("components", ())
+        ),
+    )
 
 
 def imports_page(result: Mapping[str, Any], warnings: Sequence[str]) -> Page:

@@ -59,7 +59,7 @@ DRIVER_BYTES = (0.3e9, 0.5e9, 0.8e9)
 
 def states(model: Model) -> tuple[State, ...]:
     """What the model's attention layers keep, with the windows that llama.cpp honours."""
-    kept = tuple(state for part in model.parts if (state := parts.remembers(part)) is not None)
+    kept = tuple(state for part in model.parts for state in parts.remembers(part))
     return windowed_states(kept, architecture(model))
 
 

@@ -21,6 +21,9 @@ from weigh.types import Piece, State, Tensor
 CELLS = 256
 """Contexts and windows are rounded up to a multiple of this (src/llama-context.cpp, src/llama-kv-cache-iswa.cpp)."""
 
+PER_SEQUENCE = frozenset({"conv", "shift", "recurrent", "pending"})
+"""Kinds of state that are kept in float32, one row a sequence slot (src/llama-memory-recurrent.cpp)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -79,11 +82,12 @@ def state_bytes(states: Sequence[State], settings: Settings) -> int:
     A layer with attention keeps cells x streams rows of kv_heads x key_width keys and as many values, each tensor
     rounded up to 32 bytes. Cells are the context, or window + micro-batch where the layer has a window, rounded up
     to 256. Without flash attention values are stored transposed, and all layers take the widest layer's rows.
-    Latent attention (MLA) keeps the latent row and no values. Recurrent layers keep their rows in float32, one a
-    sequence. A state shared with another layer's takes nothing.
+    Latent attention (MLA) keeps the latent row with the rotated part of the key and no values. Convolutions and
+    recurrences keep their rows in float32, as many a sequence as they say. A state shared with another layer's takes
+    nothing.
     Source: src/llama-kv-cache.cpp, src/llama-kv-cache-iswa.cpp, src/llama-context.cpp (padding),
     src/llama-memory-recurrent.cpp.
-    Ignores: cross attention; the index of sparse attention; windows that the architecture does not honour
+    Ignores: cross attention, of which no architecture is modelled; windows that the architecture does not honour
     (the caller drops them). The cell bookkeeping is part of the overhead.
     Off by: 0 for kv states; latent and recurrent ones were not measured.
     """
@@ -91,14 +95,15 @@ def state_bytes(states: Sequence[State], settings: Settings) -> int:
     widest = max((state.heads * state.value_width for state in own if state.kind == "kv"), default=0)
     total = 0
     for state in own:
-        if state.kind == "recurrent":
-            total += (state.key_width + state.value_width) * max(1, state.heads) * 4 * settings.sequences
+        if state.kind in PER_SEQUENCE:
+            total += _up(state.row * state.rows_after(settings.context) * 4 * settings.sequences, ALIGNMENT)
             continue
         cells = settings.cells if state.window is None else settings.window_cells(state.window)
-        heads = max(1, state.heads)
-        total += _up(_row_bytes(heads * state.key_width, settings.key_codec) * cells * settings.streams, ALIGNMENT)
+        cells //= state.rate
+        row = _row_bytes(state.heads * state.key_width, settings.key_codec)
+        total += _up(row * cells * settings.streams, ALIGNMENT)
         if state.kind == "kv":
-            width = heads * state.value_width if settings.flash else widest
+            width = state.heads * state.value_width if settings.flash else widest
             total += _up(_row_bytes(width, settings.value_codec) * cells * settings.streams, ALIGNMENT)
     return total
 

@@ -1,0 +1,262 @@
+"""vLLM (v1) as an Engine: weights, pages of keys and values, and what its profiling run leaves room for.
+
+vLLM takes a share of the device's memory whatever the model (`gpu_memory_utilization`) and makes pages of what weights
+and activations leave. Here the state is the pages that the job needs, so that the total is the least device that can
+run it. Nothing of this was run for weigh: the pages follow the source, the rest is assumed and compared with logs.
+
+Source: vllm-project/vllm at 001cabc1be16a59a70d720ed61a13b678c060a18, vllm/v1/kv_cache_interface.py (pages), and
+vllm/v1/core/kv_cache_utils.py (groups), vllm/engine/arg_utils.py (defaults); logs in tests/engines/test_vllm.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weigh import parts
+from weigh.codecs import by_id
+from weigh.types import Device, Engine, Figure, Job, Model, Part, State, WeighError, Why, counted
+
+VERSION = "vLLM v1 at 001cabc"
+SOURCE = f"{VERSION}: vllm/v1/kv_cache_interface.py"
+
+STATE_CODECS = ("f16", "bf16", "f8_e4m3", "f8_e5m2")
+"""`--kv-cache-dtype`: auto (the model's 16 bit), fp8_e4m3, fp8_e5m2; one byte a value, scales are a tensor's."""
+
+BLOCK = 16
+"""Tokens a page."""
+PADDED = 64
+"""Rows that token tables and heads are padded to a multiple of (layers/vocab_parallel_embedding.py)."""
+LARGE = 70 * 2**30
+"""Bytes of memory from which the server's defaults are larger, but for an A100."""
+GRAPHS_BYTES = (0.1e9, 0.6e9, 3e9)
+"""Captured graphs. Assumed: a log of a model of half a billion says 0.13 GiB, vLLM itself said 1 to 3."""
+OUTSIDE_BYTES = (0.4e9, 0.8e9, 2.2e9)
+"""Context of the driver, kernels, and what logs call non-torch memory (0.16 to 1.79 GiB). Assumed."""
+HOSTS = frozenset({"host", "desktop", "laptop", "edge", "phone", "size"})
+
+_GROWING = frozenset({"kv", "latent", "rope", "index"})
+_FIXED = frozenset({"conv", "recurrent", "shift"})
+_KINDS_NOT_RUN = frozenset({"time_mix", "channel_mix", "mlstm", "rg_lru"})
+
+
+def refuses(model: Model, device: Device) -> WeighError | None:
+    """Models without tokens, recurrences that vLLM has no layer for, and phones."""
+    kinds = sorted({part.kind for part in model.parts} & _KINDS_NOT_RUN)
+    if "vocabulary" not in model.dimensions:
+        what = f"is modelled for models of text only, not for `{model.model_type}`"
+    elif kinds:
+        what = f"has no layer of the kind {', '.join(kinds)}"
+    elif device.kind == "phone":
+        what = f"does not run on {device.name}"
+    else:
+        return None
+    return WeighError(
+        f"vLLM {what}",
+        rule="ENGINE-UNSUPPORTED",
+        hint="`weigh show` counts every model; `weigh engines` lists the runtimes that are modelled",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tokens and sequences of one step at most: defaults of the server."""
+
+    tokens: int
+    sequences: int
+
+
+def batch_of(device: Device) -> Batch:
+    """`max_num_batched_tokens` and `max_num_seqs` where nobody sets them (arg_utils.py, get_batch_defaults)."""
+    memory = device.memory_bytes.value if device.memory_bytes else 0
+    # A stated 80 GB is 74.5 GiB, and the device reports what its vendor states or little less.
+    large = memory >= LARGE and not device.id.startswith("a100") and device.kind not in HOSTS
+    return Batch(8192, 1024) if large else Batch(2048, 256)
+
+
+# --------------------------------------------------------------------------------------------------- weights
+
+
+def weights(job: Job) -> Mapping[str, Figure]:
+    """Every tensor as stored, with token tables and heads padded to a multiple of 64 rows.
+
+    Fused matrices (q, k and v; gate and up) take what their pieces take.
+    """
+    vocabulary = job.model.dimensions["vocabulary"]
+    held = sum(tensor.nbytes for tensor in job.tensors)
+    more = -vocabulary % PADDED
+    tables = [tensor for tensor in job.tensors if len(tensor.shape) == 2 and tensor.shape[0] == vocabulary]
+    padding = sum(tensor.nbytes // vocabulary * more for tensor in tables)
+    how = "all tensors as stored + rows that pad the vocabulary to a multiple of 64"
+    return {"loaded": counted(held + padding, "B", how, VERSION, tensors=len(job.tensors), padding=padding)}
+
+
+# --------------------------------------------------------------------------------------------------- pages
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """What one layer keeps, as its pages see it: bytes a token, or bytes a sequence."""
+
+    a_token: int = 0
+    a_sequence: int = 0
+    window: int | None = None
+    cross: bool = False
+
+    def pages(self, block: int, tokens: int, source: int, in_flight: int) -> int:
+        """Pages of `block` tokens of one sequence (`max_memory_usage_bytes` of each kind).
+
+        A window holds window - 1 tokens and those in flight, and one page more since it may begin inside one.
+        """
+        if self.a_sequence:
+            return 1
+        if self.cross:
+            return -(-source // block)
+        if self.window is None:
+            return -(-tokens // block)
+        return -(-min(self.window - 1 + in_flight, tokens) // block) + 1
+
+
+def specs(model: Model, codec: str) -> Counter[Spec]:
+    """Layers by what they keep. Latent rows are one head with no values; an indexer's row lies beside them.
+
+    Recurrent states keep the model's 16 bit when keys and values are in 8.
+    """
+    each = by_id(codec).block_bytes
+    found: Counter[Spec] = Counter()
+    for part in model.parts:
+        kept = [state for state in parts.remembers(part) if not state.shared_with]
+        growing = [state for state in kept if state.kind in _GROWING]
+        if growing:
+            found[_growing(growing, each)] += 1
+        fixed = sum(state.row * state.rows for state in kept if state.kind in _FIXED)
+        if fixed:
+            found[Spec(a_sequence=fixed * max(2, each))] += 1
+        for state in kept:
+            if state.kind == "cross":
+                found[Spec(a_token=state.row * each, cross=True)] += 1
+    return found
+
+
+def _growing(states: list[State], each: int) -> Spec:
+    windows = {state.window for state in states}
+    window = max(w for w in windows if w is not None) if None not in windows else None
+    # A row that stands for several tokens takes its share of each.
+    return Spec(a_token=-(-sum(state.row * each // state.rate for state in states) // 1), window=window)
+
+
+def paged_bytes(found: Mapping[Spec, int], tokens: int, source: int, in_flight: int) -> int:
+    """Pages of one sequence in bytes, in all layers.
+
+    One kind of layer: its own pages. Several kinds share a pool of pages of one size: that of the largest, a multiple
+    of 16 tokens of the widest row; narrower rows get longer blocks, and a recurrent state a page of its own. The kinds
+    are cut into groups of equally many layers, as many as the rarest kind has, or the commonest where that is less
+    than half as many more; what is missing to a whole group is padding.
+    """
+    if not found:
+        return 0
+    if len(found) == 1:
+        spec, layers = next(iter(found.items()))
+        page = spec.a_sequence or BLOCK * spec.a_token
+        return layers * page * spec.pages(BLOCK, tokens, source, in_flight)
+    widest = max((BLOCK * spec.a_token for spec in found), default=0)
+    fixed = max(spec.a_sequence for spec in found)
+    page = max(widest, -(-fixed // widest) * widest) if widest else fixed
+    fewest, most = min(found.values()), max(found.values())
+    group = most if most < 1.5 * fewest else fewest
+    total = 0
+    for spec, layers in found.items():
+        block = BLOCK * (page // (BLOCK * spec.a_token)) if spec.a_token else BLOCK
+        total += -(-layers // group) * group * page * spec.pages(block, tokens, source, in_flight)
+    return total
+
+
+def state(job: Job) -> Figure:
+    """Pages that all sequences need when the context is full. The pool takes what memory is left, which is more."""
+    work = job.workload
+    found = specs(job.model, work.state_codec)
+    source = work.prompt if work.source is None else work.source
+    in_flight = batch_of(job.device).tokens
+    size = work.batch * paged_bytes(found, work.context, source, in_flight)
+    inputs: dict[str, Any] = {
+        "sequences": work.batch,
+        "context": work.context,
+        "block": BLOCK,
+        "tokens_in_flight": in_flight,
+        "layers_by_bytes_a_token": {spec.a_token: layers for spec, layers in found.items() if spec.a_token},
+        "layers_by_bytes_a_sequence": {spec.a_sequence: layers for spec, layers in found.items() if spec.a_sequence},
+    }
+    why = Why("sequences x sum over groups of layers x pages x page_bytes", inputs, SOURCE)
+    return Figure(size, size, size, "B", "derived", why)
+
+
+# ----------------------------------------------------------------------------------------------- activations
+
+
+def _widest(part: Part) -> int:
+    """Values a token that a layer's largest step holds: its matrices' results, fused, and the one behind them."""
+    dims = part.dimensions
+    if part.kind == "moe":
+        inner = dims.latent or dims.width
+        return int(dims.used * ((3 if dims.gated else 2) * dims.hidden + inner) + 3 * dims.shared_hidden)
+    if part.kind == "mlp":
+        return int((3 if dims.gated else 2) * dims.hidden)
+    if part.kind in ("embedding", "linear", "norm"):
+        return 0
+    return 2 * sum(slot.shape[0] for slot in parts.slots(part) if len(slot.shape) == 2)
+
+
+def activations(job: Job) -> Mapping[str, Figure]:
+    """The peak of the profiling run with as many tokens as a step may have, and the captured graphs.
+
+    tokens x (2 width + widest layer) x 2 + sequences x vocabulary x 10: logits in 16 bit, twice in float32 for
+    sampling. Assumed: Llama-3-8B with 8,192 tokens and 256 sequences comes out at 1.1 GiB, and its log says 1.26.
+    """
+    most = batch_of(job.device)
+    sizes = job.model.dimensions
+    layer = max((_widest(part) for part in job.model.parts), default=0)
+    # A model that keeps nothing gives rows and no next tokens.
+    sequences = most.sequences if specs(job.model, job.workload.state_codec) else 0
+    size = most.tokens * (2 * sizes.get("width", 0) + layer) * 2 + sequences * sizes["vocabulary"] * 10
+    inputs = {
+        "tokens": most.tokens,
+        "sequences": sequences,
+        "width": sizes.get("width", 0),
+        "widest_layer": layer,
+        "vocabulary": sizes["vocabulary"],
+    }
+    why = Why("tokens x (2 width + widest_layer) x 2 + sequences x vocabulary x 10", inputs, VERSION)
+    found = {"profiled": Figure(size, size * 0.4, size * 2.0, "B", "assumed", why)}
+    if job.device.kind not in HOSTS:
+        low, value, high = GRAPHS_BYTES
+        how = "captured graphs, none with --enforce-eager"
+        found["graphs"] = Figure(value, low, high, "B", "assumed", Why(how))
+    return found
+
+
+def overhead(_job: Job) -> Figure:
+    """The driver's context and what is allocated beside PyTorch; on a CPU the process."""
+    low, value, high = OUTSIDE_BYTES
+    return Figure(value, low, high, "B", "assumed", Why("context of the driver and memory outside of PyTorch"))
+
+
+VLLM = Engine(
+    id="vllm",
+    name="vLLM (v1 engine, the server's defaults)",
+    dialect="hf",
+    state_codecs=STATE_CODECS,
+    refuses=refuses,
+    weights=weights,
+    state=state,
+    activations=activations,
+    overhead=overhead,
+    source=VERSION,
+    notes=(
+        "the state is the pages that the job needs: vLLM makes pages of all memory that it is given",
+        "pages and groups follow the source; activations, graphs and the driver's memory are assumed",
+        "weights in the type of the file: vLLM loads float32 as 16 bit, say `--weights bf16` for that",
+        "left out: tensor parallelism, speculative decoding, caches for recurrent prefixes, images",
+    ),
+)
