@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from weigh.commands import diff
+from weigh.measure import difference
 from weigh.measure.difference import compared, together
 from weigh.measure.rounding import Rounding, least
 from weigh.types import Tensor, WeighError
@@ -278,7 +279,10 @@ def mixtral() -> Arrays:
     return arrays
 
 
-def test_experts_apart_and_stacked_are_the_same(tmp_path: Path) -> None:
+def test_experts_apart_and_stacked_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    real = difference.values
+    monkeypatch.setattr(difference, "values", lambda inventory, one: decoded.append(one.name) or real(inventory, one))
     arrays = mixtral()
     writer = gguf.GGUFWriter(tmp_path / "b.gguf", "llama")
     for name, value in (("block_count", 1), ("embedding_length", 64), ("feed_forward_length", 96)):
@@ -311,6 +315,7 @@ def test_experts_apart_and_stacked_are_the_same(tmp_path: Path) -> None:
     assert [row["name"] for row in changed] == ["model.layers.0.block_sparse_moe.experts.1.w2.weight"]
     assert changed[0]["relative"] == pytest.approx(0.5)
     assert changed[0]["cosine"] == pytest.approx(1.0)
+    assert [decoded.count(f"blk.0.ffn_{name}_exps.weight") for name in ("gate", "up", "down")] == [1, 1, 1]
 
 
 # ------------------------------------------------------------------------------------------------- the numbers

@@ -7,7 +7,7 @@ from typing import Any
 
 from weigh.commands.source import load
 from weigh.formats.digest import Tell
-from weigh.measure.difference import NOTHING, UNREADABLE, change, together
+from weigh.measure.difference import NOTHING, UNREADABLE, Side, change, together
 from weigh.measure.pairs import Matching, match
 from weigh.measure.relation import KINDS, Compared, judged, relation
 from weigh.report.answer import Answer
@@ -83,10 +83,11 @@ def _compared(left: Model, right: Model, matching: Matching, tell: Tell | None) 
     """
     total = sum(pair.left.tensor.nbytes for pair in matching.pairs)
     done = 0
+    sides = Side(left.inventory), Side(right.inventory)
     found: list[Compared] = []
     for pair in matching.pairs:
         try:
-            found.append(judged(pair, change(left.inventory, right.inventory, pair)))
+            found.append(judged(pair, change(*sides, pair)))
         except WeighError as error:
             if error.rule not in UNREADABLE:
                 raise

@@ -91,7 +91,25 @@ def together(first: Change, second: Change) -> Change:
     )
 
 
-def change(left: Inventory, right: Inventory, pair: Pair) -> Change:
+class Side:
+    """One of the two models, with the tensor that was last decoded whole: the slots of one tensor, all experts of a
+    layer among them, come one after another and are cut from it."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self._name = ""
+        self._values: Values | None = None
+
+    def cut(self, view: View) -> Values:
+        """What the view shows of its tensor. Errors: those of `formats.values`."""
+        if self._values is None or self._name != view.tensor.name:
+            self._values = None  # before the next is decoded, so that never two are held
+            self._values = values(self.inventory, view.tensor)
+            self._name = view.tensor.name
+        return view.cut(self._values)
+
+
+def change(left: Side, right: Side, pair: Pair) -> Change:
     """Compare the values of a pair.
 
     Whole tensors are streamed in chunks; parts of tensors, and tensors of two dialects that are stored in different
@@ -100,17 +118,18 @@ def change(left: Inventory, right: Inventory, pair: Pair) -> Change:
     Errors: those of `formats.values`.
     """
     rounded = Rounding.between(pair.left.tensor, pair.right.tensor)
+    alike = left.inventory.dialect == right.inventory.dialect
     if pair.left.whole and pair.right.whole:
-        if _same_bytes(left, pair.left.tensor, right, pair.right.tensor):
-            return _same(left, pair.left.tensor)
-        streamed = _streamed(left, pair.left.tensor, right, pair.right.tensor, rounded)
-        if left.dialect == right.dialect or _near(streamed):
+        if _same_bytes(left.inventory, pair.left.tensor, right.inventory, pair.right.tensor):
+            return _same(left.inventory, pair.left.tensor)
+        streamed = _streamed(left.inventory, pair.left.tensor, right.inventory, pair.right.tensor, rounded)
+        if alike or _near(streamed):
             return streamed
-    one = pair.left.cut(values(left, pair.left.tensor))
-    other = pair.right.cut(values(right, pair.right.tensor)).reshape(one.shape)
-    if left.dialect == right.dialect:
+    one = left.cut(pair.left)
+    other = right.cut(pair.right).reshape(one.shape)
+    if alike:
         return compared(one, other, rounded)
-    return _nearest(one, other, pair.left, pair.right, rounded, swapped=left.dialect == "ggml")
+    return _nearest(one, other, pair.left, pair.right, rounded, swapped=left.inventory.dialect == "ggml")
 
 
 def _same(inventory: Inventory, tensor: Tensor) -> Change:
