@@ -15,6 +15,9 @@ from weigh.types import WeighError
 
 FOLDER = Path(__file__).parents[2] / "shared" / "configs"
 
+CLASSES_ELSEWHERE = {("step3p7", "Step3p7FlashForCausalLM")}
+"""Classes that transformers 5.23 does not have: nobody can say what they hold, so they are refused by their name."""
+
 
 def _rows() -> list[Any]:
     table = FOLDER / "published.csv"
@@ -39,8 +42,14 @@ def test_a_published_configuration_is_counted_exactly_or_refused_by_name(
         assert (caught.value.rule, caught.value.exit_code) == ("ARCH-UNKNOWN", 3)
         assert f"`{model_type}`" in caught.value.message
         return
-    total = show.run(path).result["parameters"]["total"]
     named = (configuration.get("architectures") or [None])[0]
+    if (model_type, named) in CLASSES_ELSEWHERE:
+        with pytest.raises(WeighError) as caught:
+            show.run(path)
+        assert (caught.value.rule, caught.value.exit_code) == ("CONFIG-VARIANT", 3)
+        assert f"`{named}`" in caught.value.message
+        return
+    total = show.run(path).result["parameters"]["total"]
     if row["meta_params"] and named == row["meta_class"]:
         assert total == int(row["meta_params"])
     elif row["meta_params"] and named is not None:
