@@ -27,12 +27,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeVar
 
-from benchmarks.curve_rows import ENGINE, prompt_flops, state_bytes
+from benchmarks.curve_rows import ENGINE
 from benchmarks.fit_curves import SLACK, Curves, ends, print_curves, quantile, stand_in, write_curves
 from benchmarks.llama_cpp_models import Blueprint, write_zeros
+from weigh import parts
+from weigh.codecs import by_id
 from weigh.commands.source import load
+from weigh.cost.compute import forward_flops
 from weigh.devices.detect import host
-from weigh.types import Model
+from weigh.types import Model, Pass
 
 CODECS = ("f16", "q8_0", "q6_k", "q4_k", "q4_0", "q4_1")
 ZEROS = {"architecture": "llama", "layers": 12, "width": 1024, "heads": 16, "kv_heads": 8, "head_dim": 64}
@@ -183,13 +186,13 @@ def bytes_read(model: Model) -> float:
     names = {tensor.name for tensor in model.inventory.tensors}
     left_out = {"token_embd.weight"} if "output.weight" in names else set()
     weights = sum(tensor.nbytes for tensor in model.inventory.tensors if tensor.name not in left_out)
-    return weights + state_bytes(model, REST["key_codec"], SHORT + OUTPUT / 2)
+    return weights + _state_bytes(model, REST["key_codec"], SHORT + OUTPUT // 2)
 
 
 def measured(gguf: Path, name: str, threads: int, seconds: float) -> Run | None:
     """One model on so many threads, held against the probe; None where no round was left alone."""
     model = load(str(gguf))
-    read, flops = bytes_read(model), prompt_flops(model, LONG) / LONG
+    read, flops = bytes_read(model), forward_flops(model, Pass(LONG)) / LONG
     lines = list(rounds(gguf, threads, seconds))
     if not lines:
         return None
@@ -216,6 +219,12 @@ def print_runs(runs: Iterable[Run]) -> None:
         print(f"{run.model:34}{run.threads:8}{run.rounds:7}{run.megabytes:6.0f}{run.tokens:8.1f}", end="")
         print(f"{run.bandwidth / 1e9:7.1f}{run.decode:8.2f}{run.prompt_tokens:8.1f}", end="")
         print(f"{run.flops / 1e9:9.1f}{run.prefill:9.2f}")
+
+
+def _state_bytes(model: Model, codec: str, past: int) -> float:
+    """Bytes of keys and values that one token reads, `past` tokens into the sequence."""
+    states = [state for part in model.parts for state in parts.remembers(part)]
+    return sum(state.row * state.rows_after(past) for state in states) * by_id(codec).bits / 8
 
 
 def curves(runs: Sequence[Run]) -> Curves:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # what typing calls so, without the import of typing
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from weigh.cost.params import Counts
+    from weigh.cost.run.sweep import Sweep
     from weigh.types import Figure, Inventory, Limits, Model, Tensor, WeighError
 
 __version__ = "0.1.0"
@@ -37,6 +39,7 @@ __all__ = [
     "count",
     "estimate",
     "load",
+    "sweep",
     "values",
 ]
 
@@ -74,7 +77,7 @@ def estimate(
     on: str = "this",
     engine: str = "llama.cpp",
     weights: str | None = None,
-    kv: str = "f16",
+    kv: str | None = None,
     context: int | None = None,
     batch: int = 1,
     prompt: int | None = None,
@@ -83,8 +86,8 @@ def estimate(
     """What it costs to run: the result of `weigh cost --json` with its Figures, and the `warnings`.
 
     `on` is a device, several (`h100x8`), a size (`8GB`) or `this` machine; `weights` a codec or recipe, None = as
-    stored; `context`, `prompt` and `output` are in tokens a sequence. Figures are in bytes, seconds, FLOP, USD
-    and joules.
+    stored; `kv` the codec of the cache, None = the engine's own; `context`, `prompt` and `output` are in tokens a
+    sequence. Figures are in bytes, seconds, FLOP, USD and joules.
     Raises WeighError where the architecture or a name is not known, or the file contradicts its configuration.
     """
     from weigh.commands.cost import obstacle, priced
@@ -107,6 +110,40 @@ def estimate(
     )
     result, warnings = priced(chosen)
     return {**result, "warnings": warnings}
+
+
+def sweep(
+    model: Model,
+    *,
+    contexts: Sequence[int] | None = None,
+    batches: Sequence[int] = (1,),
+    weights: Sequence[str | None] = (None,),
+    devices: Sequence[str] = ("this",),
+    engine: str = "llama.cpp",
+    kv: str | None = None,
+    prompt: int | None = None,
+    output: int | None = None,
+) -> Sweep:
+    """Every combination of contexts, batches, forms of the weights and devices: arrays in this order of axes.
+
+    Memory with its interval in bytes, `fits` (1, 0, -1), seconds to the first token and a token, tokens a second, USD a
+    million tokens out; NaN = not known. Each point is what `estimate` gives for it, and a million take seconds.
+    `prompt` and `output` are shared, so that contexts change the memory alone.
+    Raises WeighError as `estimate` does, and SWEEP for what is no axis.
+    """
+    from weigh.commands.sweep import swept
+
+    return swept(
+        model,
+        contexts=contexts,
+        batches=batches,
+        weights=weights,
+        devices=devices,
+        engine=engine,
+        kv=kv,
+        prompt=prompt,
+        output=output,
+    )
 
 
 def values(model: Model, name: str) -> NDArray[np.float32]:

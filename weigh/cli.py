@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from weigh import __version__, volumes
-from weigh.options import HASHES, TRAINING, emit, output_options, training_options, workload_options
+from weigh.options import (
+    HASHES,
+    SEARCH,
+    TRAINING,
+    cluster_options,
+    emit,
+    money_options,
+    output_options,
+    search_options,
+    serving_options,
+    training_options,
+    workload_options,
+)
 from weigh.types import WeighError
 
 if TYPE_CHECKING:
@@ -164,17 +176,33 @@ def diff(a: str, b: str, tensors: bool, most: float | None, json: bool, csv: boo
 @cli.command(
     epilog="\b\nExamples:\n  weigh cost llama-3.1-8b --on rtx-4090 --weights q4_k_m --context 8192\n"
     "  weigh cost mixtral-8x7b --on h100x2 --why\n  weigh cost gpt2 --on 8GB --require-fit --json\n"
-    "  weigh cost gpt-3-175b --train --on a100x1024 --tokens 300B --batch 1536 --parallel tp=8,pp=16,dp=8"
+    "  weigh cost llama-3.1-8b --find largest-batch --on rtx-4090 --weights q4_k_m --max-tpot 50\n"
+    "  weigh cost llama-3.1-8b --sweep 'context=1k..32k batch=1..16 weights=q4_k_m,q8_0 on=rtx-4090,h100' --csv\n"
+    "  weigh cost gpt-3-175b --train --on a100x1024 --tokens 300B --batch 1536 --parallel tp=8,pp=16,dp=8\n"
+    "  weigh cost gpt-3-175b --train --on h100x1024 --tokens 2T --plan"
 )
 @click.argument("model")
 @workload_options
+@money_options
+@cluster_options
+@serving_options
+@search_options
 @training_options
 @click.option("--require-fit", is_flag=True, help="Exit with 1 unless it fits for certain.")
-@output_options(rows=False)
-def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool, train: bool, **options: Any) -> None:
+@output_options(rows=True)
+def cost(
+    model: str, json: bool, csv: bool, html: str | None, why: bool, require_fit: bool, train: bool, **options: Any
+) -> None:
     """Memory, compute, time, money and energy to run MODEL on a device, or with --train to train it."""
     given = {name for name in options if _named(name)}
     training = {name: options.pop(name) for name in TRAINING}
+    search = {name: options.pop(name) for name in SEARCH}
+    if search["find"] or search["sweep"]:
+        _refuse(given & {*TRAINING, "storage"} | ({"train"} if train else set()), "does not go with a search")
+        _search(model, options, search, given, json=json, csv=csv, html=html)
+        return
+    if csv:
+        raise click.UsageError("--csv goes with --find and --sweep: one estimate has no rows")
     if train:
         answer = _training(model, options, training, given)
     else:
@@ -200,6 +228,35 @@ def cost(model: str, json: bool, html: str | None, why: bool, require_fit: bool,
         )
 
 
+def _search(
+    model: str,
+    options: Mapping[str, Any],
+    search: Mapping[str, Any],
+    given: set[str],
+    *,
+    json: bool,
+    csv: bool,
+    html: str | None,
+) -> None:
+    """Answer a question (`--find`), or print the rows of a sweep."""
+    from weigh.commands import questions, sweep
+
+    if search["sweep"]:
+        _refuse(given & {"find", "max_ttft", "max_tpot", "parallel", "offload", "images", "source"}, "is not swept")
+        answer = sweep.run(model, search["sweep"], **options)
+    else:
+        drafting = {"draft", "draft_tokens", "accept"}
+        _refuse(given & drafting, "does not go with --find")
+        answer = questions.run(model, search["find"], **{k: v for k, v in options.items() if k not in drafting})
+
+    def page() -> Page:
+        from weigh.report import answers
+
+        return answers.swept(answer) if search["sweep"] else answers.found(answer)
+
+    emit(answer, page, json=json, html=html, csv=csv, rows="rows")
+
+
 def _named(name: str) -> bool:
     """Whether an option of the running command was given, rather than left at its default."""
     source = click.get_current_context().get_parameter_source(name)
@@ -208,16 +265,18 @@ def _named(name: str) -> bool:
 
 def _refuse(names: set[str], why: str) -> None:
     if names:
-        first = sorted(names)[0].replace("sequence_", "sequence-").replace("flash_", "flash-")
-        raise click.UsageError(f"--{'seq' if first == 'sequence' else first} {why}")
+        first = sorted(names)[0].replace("_", "-")
+        raise click.UsageError(f"--{ {'sequence': 'seq', 'start': 'run'}.get(first, first) } {why}")
 
 
 def _training(model: str, workload: Mapping[str, Any], training: Mapping[str, Any], given: set[str]) -> Answer:
-    """The answer of `cost --train`, which takes of the workload the devices and the batch alone."""
+    """The answer of `cost --train`, which takes of the rest the devices, their layout, the batch and what is paid."""
     from weigh.commands import train as command
 
-    _refuse(given & set(workload) - {"on", "batch"}, "does not go with --train")
-    return command.run(model, on=workload["on"], batch=workload["batch"] if "batch" in given else None, **training)
+    shared = ("on", "parallel", "prices", "carbon_intensity")
+    _refuse(given & set(workload) - {*shared, "batch"}, "does not go with --train")
+    batch = workload["batch"] if "batch" in given else None
+    return command.run(model, batch=batch, **{name: workload[name] for name in shared}, **training)
 
 
 @cli.command(
@@ -295,6 +354,30 @@ def explain(term: str | None, model: str | None, lang: str, json: bool, html: st
         return glossary.page(answer)
 
     emit(answer, page, json=json, html=html)
+
+
+@cli.command(
+    epilog='\b\nExamples:\n  weigh validate\n  weigh validate "step time" --rows\n  weigh validate --csv\n'
+    "  weigh validate --chart errors.svg"
+)
+@click.argument("search", required=False)
+@click.option("--rows", "every", is_flag=True, help="Print every row, not only the errors by quantity.")
+@click.option("--chart", type=click.Path(dir_okay=False), help="Write the errors by quantity as an SVG.")
+@output_options(rows=True)
+def validate(search: str | None, every: bool, chart: str | None, json: bool, csv: bool, html: str | None) -> None:
+    """Published and measured tables beside our predictions; SEARCH names a table or a quantity."""
+    from weigh.commands import validate as command
+    from weigh.report import validation
+
+    answer = command.run(search)
+    if chart is not None:
+        from pathlib import Path
+
+        from weigh.writing import write_text
+
+        write_text(Path(chart), validation.chart(answer.result["summary"]))
+        click.echo(f"wrote {chart}", err=True)
+    emit(answer, lambda: validation.page(answer, every=every), json=json, html=html, csv=csv, rows="rows")
 
 
 # ------------------------------------------------------------------------------------------------- the edge

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Generic, Literal, TypeVar
 
+from weigh.numbers import Number, smaller
+
 Role = str
 D = TypeVar("D")
 
@@ -85,7 +87,7 @@ class State:
         """Values of one row of all heads."""
         return self.heads * (self.key_width + self.value_width)
 
-    def rows_after(self, tokens: int, source: int = 0) -> int:
+    def rows_after(self, tokens: Number, source: int = 0) -> Number:
         """Rows of one sequence of `tokens` tokens beside a source of `source` places, without an engine's padding."""
         if self.kind in ("conv", "shift", "recurrent"):
             return self.rows
@@ -93,7 +95,7 @@ class State:
             return self.rows + tokens % self.rate
         if self.kind == "cross":
             return source if self.window is None else self.window
-        return min(tokens, self.window or tokens) // self.rate
+        return smaller(tokens, self.window or tokens) // self.rate
 
     def values(self, tokens: int, source: int = 0) -> int:
         """Values of the same rows; none where another part's are used."""
@@ -160,6 +162,8 @@ class PartKind(Generic[D]):
     keeps: Callable[[D, Pass], tuple[Kept, ...] | None] | None = None
     """Activations that the forward pass keeps for the backward pass; None = not known for these dimensions, or for
     the kind."""
+    divides: tuple[str, ...] = ()
+    """Dimensions that tensor parallelism divides over devices; empty = each device holds and computes all of it."""
 
 
 @dataclass(frozen=True, slots=True)

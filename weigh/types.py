@@ -400,6 +400,10 @@ class Job:
     device: Device
     file: bool = True
     """The tensors lie in a file that exists, rather than in one that would be written."""
+    stages: int = 1
+    """Of the pipeline that this job is one stage of (`cost/run/split.py`)."""
+    fetched: int = 0
+    """Bytes of the largest matrix that is copied in from the host for large batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -423,6 +427,14 @@ class Engine:
     """The version of the runtime whose source these formulas follow."""
     notes: tuple[str, ...] = ()
     """What the formulas leave out, and how far off they were found to be."""
+    spreads: Literal["layers", "tensor"] = "layers"
+    """Over several devices: whole layers one behind the other, or every layer divided between them."""
+    own_cache: Callable[[Sequence[Tensor], Device], str] | None = None
+    """Codec of the KV cache where nobody names one, by the tensors as loaded; None = the first of `state_codecs`."""
+    cannot_read: Callable[[str, Device], str] | None = None
+    """Why it does not run weights in this codec on the device, in words behind "because"; empty where it does."""
+    loads_as: Callable[[str, Device], str] | None = None
+    """The codec that a file's main codec becomes while it loads, unless told otherwise; None = as it is."""
 
 
 # ------------------------------------------------------------------------------------------- verbs on nouns

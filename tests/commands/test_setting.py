@@ -90,9 +90,11 @@ def test_the_inputs_are_told_as_they_were_understood() -> None:
         "model": "gpt2",
         "on": "h100-sxm-80gb",
         "devices": 8,
+        "parallel": "pp=8",
         "engine": "llama.cpp",
         "weights": "Q8_0",
         "kv": "f16",
+        "kv_chosen_by": "engine",
         "context": 1024,
         "batch": 4,
         "prompt": 512,
@@ -136,7 +138,9 @@ def test_this_machine_is_what_is_free_now() -> None:
     assert place.cluster.count == 1
 
 
-def test_needed_and_longest_count_every_device() -> None:
+def test_needed_is_that_of_the_device_that_holds_the_most() -> None:
     one, two = chosen("llama-3.1-8b", "h100"), chosen("llama-3.1-8b", "h100x2")
-    assert two.needed().overhead.value == 2 * one.needed().overhead.value
+    assert two.needed().overhead.value == one.needed().overhead.value
+    assert 0.5 < two.needed().weights.value / one.needed().weights.value < 0.55
+    assert two.capacity == one.capacity
     assert one.needed(two.job) == one.needed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -151,3 +152,62 @@ def test_require_fit_is_a_gate_of_training_too() -> None:
     done = CliRunner(env={"COLUMNS": ""}).invoke(cli, words)
     assert isinstance(done.exception, WeighError)
     assert (done.exception.rule, done.exception.exit_code) == ("FIT-REQUIRED", 1)
+
+
+PLAN = ["cost", "gpt-3-175b", "--train", "--on", "a100x512", "--batch", "512", "--plan"]
+
+
+def test_a_plan_gives_the_winner_as_the_layout_and_the_others_with_their_reasons() -> None:
+    done = CliRunner().invoke(cli, [*PLAN, "--recompute", "full", "--limit", "3", "--json"], catch_exceptions=False)
+    result = json.loads(done.stdout)["result"]
+    rows = result["plan"]["rows"]
+    assert result["layout"] == rows[0]["layout"]
+    assert result["layout"]["recompute"] == "full"
+    assert [row["step"] for row in rows[:3]] == sorted(row["step"] for row in rows[:3])
+    assert rows[0]["step"] == pytest.approx(result["step"]["value"])
+    assert all(row["why"] for row in rows[1:])
+
+
+def test_the_page_of_a_plan_says_why_others_fail() -> None:
+    text = CliRunner().invoke(cli, PLAN, catch_exceptions=False).stdout
+    assert "Layouts, the fastest of each way to divide the devices" in text
+    assert "do not divide the heads" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--limit", "3"], "--limit says how many layouts --plan shows"),
+        (["--plan", "--lora", "8"], "--plan searches layouts that train all parameters"),
+        (["--plan", "--offload-optimizer"], "--plan searches layouts that train all parameters"),
+        (["--plan", "--recompute", "full", "--recompute-every", "2"], "--plan searches layouts"),
+    ],
+)
+def test_what_a_plan_does_not_search_is_refused(words: list[str], told: str) -> None:
+    with pytest.raises(WeighError) as refused:
+        CliRunner().invoke(cli, ["cost", "gpt2", "--train", "--on", "a100", *words], catch_exceptions=False)
+    assert told in refused.value.message
+    assert (refused.value.rule, refused.value.exit_code) == ("TRAIN-PLAN", 2)
+
+
+def test_a_layout_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
+    words = ["cost", "llama-3.1-8b", "--train", "--on", "8GB", "--emit", "torchrun", "-o", str(tmp_path / "out")]
+    with pytest.raises(WeighError) as refused:
+        CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert (refused.value.rule, refused.value.exit_code) == ("LAUNCH-FIT", 1)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_page_tells_adapters_host_memory_checkpoints_and_carbon() -> None:
+    words = ["cost", "llama-3.1-8b", "--train", "--on", "h100x8", "--parallel", "dp=8,zero=2", "--tokens", "1B"]
+    more = ["--offload-optimizer", "--checkpoint-gbs", "5", "--failures-per-day", "0.1", "--carbon-intensity", "30"]
+    text = CliRunner().invoke(cli, [*words, "--lora", "16", *more], catch_exceptions=False).stdout
+    for told in (
+        "What is trained",
+        "in the host's memory",
+        "Checkpoints",
+        "best interval",
+        "carbon",
+        "waiting for links",
+    ):
+        assert told in text, told

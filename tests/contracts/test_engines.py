@@ -14,7 +14,7 @@ from weigh import codecs
 from weigh.commands.setting import Setting, locate, setting
 from weigh.commands.source import load
 from weigh.cost.memory import STEP
-from weigh.engines import ENGINES, find
+from weigh.engines import ENGINES, find, own_cache, why_not
 from weigh.engines.curves import efficiency
 from weigh.types import Engine, Figure, Job, WeighError
 
@@ -70,9 +70,29 @@ def test_its_caches_are_in_codecs_that_we_know(engine: Engine) -> None:
 
 @EACH
 def test_it_refuses_what_it_does_not_run_with_a_reason(engine: Engine) -> None:
-    refused = engine.refuses(load("resnet-50"), locate("8GB").cluster.device)
-    assert isinstance(refused, WeighError)
-    assert refused.hint
+    eight = locate("8GB").cluster.device
+    tried = [engine.refuses(load("resnet-50"), eight)]
+    tried += [engine.refuses(load("gpt2"), replace(eight, kind=kind)) for kind in ("tpu", "phone")]
+    refused = [error for error in tried if error is not None]
+    assert refused
+    assert all(error.rule == "ENGINE-UNSUPPORTED" and error.hint for error in refused)
+
+
+@EACH
+def test_the_cache_that_it_keeps_by_itself_is_one_that_it_knows(engine: Engine) -> None:
+    for on in DEVICES:
+        one = chosen(engine, "llama-3.1-8b", on)
+        assert one.job.workload.state_codec in engine.state_codecs
+        assert own_cache(engine, one.job.tensors, one.device) == one.job.workload.state_codec
+
+
+@EACH
+def test_it_reads_f16_everywhere_and_says_why_it_does_not_read_a_codec(engine: Engine) -> None:
+    devices = [locate(on).cluster.device for on in (*DEVICES, "h100", "b200")]
+    assert not any(why_not(engine, "f16", device) for device in devices)
+    reasons = [why_not(engine, codec.id, device) for codec in codecs.CODECS for device in devices]
+    assert any(reasons) or engine.cannot_read is None
+    assert all(not reason.endswith(".") for reason in reasons)
 
 
 @EACH

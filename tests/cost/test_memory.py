@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weigh.cost.memory import LONGEST, STEP, fits, longest_context, memory
+from weigh.cost.memory import LONGEST, STEP, _largest, fits, longest_context, memory, spread
+from weigh.cost.run.split import Split
 from weigh.types import Device, Engine, Figure, Inventory, Job, Model, Why, Workload, counted, total
 
 DEVICE = Device("d", "d", "d", "consumer")
@@ -54,16 +55,14 @@ def test_the_total_adds_the_ends_and_takes_the_weakest_basis() -> None:
 
 
 @given(st.integers(2, 64))
-def test_every_device_has_its_own_buffers_and_driver_but_only_a_share_of_the_weights(devices: int) -> None:
-    one, many = memory(JOB, engine(spread=20)), memory(JOB, engine(spread=20), devices)
-    assert many.weights == one.weights
-    assert many.state == one.state
-    for name in ("activations", "overhead"):
-        before, after = getattr(one, name), getattr(many, name)
-        assert (after.value, after.low, after.high) == tuple(
-            devices * x for x in (before.value, before.low, before.high)
-        )
-    assert many.overhead.why.inputs["devices"] == devices
+def test_copies_of_the_whole_model_share_the_sequences_and_each_device_holds_all_of_it(copies: int) -> None:
+    job = replace(JOB, workload=replace(JOB.workload, batch=65))
+    many = spread(job, engine(spread=20), Split(copies=copies))
+    each = -(-65 // copies)
+    assert many.fullest.state.value == 10 * 1024 * each
+    assert many.fullest.weights == memory(JOB, engine()).weights
+    assert many.total.value == copies * many.fullest.total.value
+    assert many.total.high == copies * many.fullest.total.high
 
 
 # ------------------------------------------------------------------------------------------------------- fits
@@ -114,20 +113,20 @@ def test_without_a_trained_context_the_search_ends_somewhere() -> None:
     capacity=st.integers(0, 5_000_000),
     trained=st.integers(1, 20_000),
     batch=st.integers(1, 8),
-    devices=st.integers(1, 4),
+    copies=st.integers(1, 4),
 )
 def test_the_longest_context_fits_and_the_next_step_does_not(
-    per_token: int, capacity: int, trained: int, batch: int, devices: int
+    per_token: int, capacity: int, trained: int, batch: int, copies: int
 ) -> None:
     runtime = engine(per_token=per_token, spread=30)
     job = replace(JOB, workload=replace(JOB.workload, batch=batch))
-    longest = longest_context(job, runtime, capacity, trained, devices)
+    longest = longest_context(job, runtime, capacity, trained, Split(copies=copies))
     assert longest is not None
     assert longest.low <= longest.value <= longest.high <= trained
 
     def needed(context: float) -> Figure:
         work = replace(job.workload, context=int(context))
-        return memory(replace(job, workload=work), runtime, devices).total
+        return memory(replace(job, workload=work), runtime, Split(copies=copies)).total
 
     for context, end in ((longest.low, "high"), (longest.value, "value"), (longest.high, "low")):
         if context:
@@ -136,3 +135,22 @@ def test_the_longest_context_fits_and_the_next_step_does_not(
             # One token is tried alone: below the first step there is nothing between it and none.
             following = 1 if context == 0 else min(trained, (int(context) // STEP + 1) * STEP)
             assert getattr(needed(following), end) > capacity
+
+
+@given(
+    st.lists(st.integers(0, 1000), min_size=40, max_size=40),
+    st.integers(0, 45_000),
+    st.integers(1, 40 * STEP - 1),
+    st.integers(1, 12_000),
+)
+def test_the_search_by_lines_finds_what_asking_every_context_would(
+    rises: list[int], capacity: int, limit: int, known: int
+) -> None:
+    sums = [sum(rises[: place + 1]) for place in range(len(rises))]
+
+    def needed(context: int) -> float:
+        # Each stretch of STEP tokens, the last context of it included, needs as much.
+        return sums[min((context - 1) // STEP, len(sums) - 1)]
+
+    fitting = [context for context in (1, *range(STEP, limit, STEP), limit) if needed(context) <= capacity]
+    assert _largest(needed, capacity, limit, known) == max(fitting, default=0)

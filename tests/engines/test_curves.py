@@ -76,6 +76,12 @@ def test_a_phase_that_the_file_leaves_out_is_refused(folder: Path) -> None:
         ("high = 0.8", "high = 80000", "consumer.decode.high"),
         ("high = 0.8", "high = 0.5", "consumer.decode"),
         ("high = 0.8", "high = 0.8\nhihg = 0.8", "consumer.decode.hihg"),
+        ("high = 0.8", "high = 0.8\ntypes = 1", "consumer.decode.types"),
+        ("high = 0.8", "high = 0.8\ntypes = { f16 = 0 }", "consumer.decode.types.f16"),
+        ("high = 0.8", "high = 0.8\nkernel_s = -1e-6", "consumer.decode.kernel_s"),
+        ("high = 0.8", "high = 0.8\nstep_s = 2", "consumer.decode.step_s"),
+        ("high = 0.8", "high = 0.8\nseconds = [0.5]", "consumer.decode.seconds"),
+        ("high = 0.8", "high = 0.8\nseconds = [1.2, 1.3]", "consumer.decode.seconds"),
         ('basis = "measured"', 'basis = "counted"', "consumer.decode.basis"),
         ('why = "12 rounds on this machine"', 'why = " "', "consumer.decode.why"),
         ('source = "a profile"', "", "consumer.decode.source"),
@@ -178,4 +184,5 @@ def test_a_day_is_a_day() -> None:
 
     path = Path(__file__).parents[2] / "weigh/engines/curves/llama.cpp.toml"
     table = tomllib.loads(path.read_text())
+    assert table.pop("stretch") == 512
     assert all(entry["fitted"] <= date.today() for curves in table.values() for entry in curves.values())

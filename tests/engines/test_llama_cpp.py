@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from weigh.commands.setting import locate, setting
+from weigh.engines.llama_cpp import ARCHITECTURES, cannot_read
 from weigh.engines.llama_cpp.allocator import Graph, apply, given, like, matmul, peak_bytes, view, weight
 from weigh.engines.llama_cpp.buffers import (
     Settings,
@@ -32,6 +34,7 @@ from weigh.engines.llama_cpp.resident import (
     windowed_states,
     work_bytes,
 )
+from weigh.engines.llama_cpp.unreplayed import UNREPLAYED
 from weigh.types import Piece, State, Tensor
 
 MIB = 2**20
@@ -322,3 +325,28 @@ def test_llama_cpp_still_reports_what_is_predicted(tmp_path):
     for row in rows:
         low, high = row["interval"]
         assert low <= row["measured"]["resident"] <= high
+
+
+def test_a_graph_that_is_not_replayed_has_an_assumed_buffer_and_counted_states() -> None:
+    """gpt-oss keeps 12 layers whole and 12 with 128 tokens and room for a micro-batch of 512, padded to 768."""
+    from tests.published.test_state import model
+
+    one = setting(model=model("gpt-oss-20b"), place=locate("64GB"), weights="q8_0", context=4096, prompt=256)
+    needed = one.needed()
+    assert needed.state.basis == "counted"
+    assert needed.state.value == 12 * 2048 * (4096 + 768)
+    compute = needed.activation_buffers["compute"]
+    assert compute.basis == "assumed"
+    assert compute.low < 0.5 * compute.value < 2 * compute.value < compute.high
+
+
+def test_the_names_of_graphs_that_are_not_replayed_are_llama_cpps() -> None:
+    constants = pytest.importorskip("gguf.constants")
+    assert set(UNREPLAYED.values()) <= set(constants.MODEL_ARCH_NAMES.values())
+    assert not set(UNREPLAYED) & set(ARCHITECTURES)
+
+
+def test_every_type_of_ggml_is_read_and_no_other() -> None:
+    device = locate("8GB").cluster.device
+    assert not any(cannot_read(codec, device) for codec in ("q4_k", "iq2_xxs", "mxfp4", "bf16"))
+    assert cannot_read("awq_int4_g128", device)

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.transformers_memory import MODELS, dense
 from weigh.commands.setting import Setting, locate, setting
 from weigh.commands.source import load
-from weigh.engines.transformers import peaks, refuses, value_bytes
+from weigh.engines.transformers import cannot_read, peaks, refuses, value_bytes
 from weigh.families.identify import identify
 from weigh.types import Inventory, Model, WeighError
 
@@ -129,7 +129,7 @@ def test_activations_are_as_wide_as_the_weights() -> None:
     assert value_bytes(on(load("gpt2")).job) == 4
     assert value_bytes(on(load("gpt2"), weights="bf16").job) == 2
     # Weights in 4 bit are multiplied in the type of the cache.
-    assert value_bytes(on(load("llama-3.1-8b"), weights="q4_0", kv="f32").job) == 4
+    assert value_bytes(on(load("llama-3.1-8b"), weights="bnb_nf4", kv="f32").job) == 4
 
 
 QWEN3_8B = ((1, 15_947), (6144, 16_811), (14_336, 17_963), (30_720, 20_267))
@@ -168,3 +168,22 @@ def test_one_run_in_transformers_itself() -> None:
     assert needed.state.value == said["state"]
     assert needed.weights.value == pytest.approx(said["weights"], rel=0.001)
     assert needed.state.value + needed.activations.value == pytest.approx(said["peak"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("codec", "runs", "refused"),
+    [("bnb_nf4", "rtx-4090", "m4-max"), ("fp8_block128", "h100", "a100"), ("q4_k", "", "rtx-4090"), ("f32", "8GB", "")],
+)
+def test_codecs_by_device(codec: str, runs: str, refused: str) -> None:
+    if runs:
+        assert cannot_read(codec, locate(runs).cluster.device) == ""
+    if refused:
+        assert cannot_read(codec, locate(refused).cluster.device)
+
+
+def test_the_cache_is_in_the_type_that_the_model_computes_in() -> None:
+    """GPT-2's file is in float32; Llama's norms are in bf16 beside matrices in four bits."""
+    assert on(load("gpt2")).job.workload.state_codec == "f32"
+    assert on(load("llama-3.1-8b")).job.workload.state_codec == "bf16"
+    assert on(load("llama-3.1-8b"), weights="bnb_nf4").job.workload.state_codec == "bf16"
+    assert on(load("gpt2"), kv="f16").needed().state.value * 2 == on(load("gpt2")).needed().state.value

@@ -9,7 +9,7 @@ import pytest
 from tests.families.test_experts import DEEPSEEK_V3
 from weigh.commands.setting import Setting, locate, setting
 from weigh.commands.source import load
-from weigh.engines.vllm import BLOCK, Batch, Spec, batch_of, paged_bytes, refuses, specs
+from weigh.engines.vllm import BLOCK, Batch, Spec, batch_of, cannot_read, paged_bytes, refuses, specs
 from weigh.families.identify import identify
 from weigh.types import Inventory, WeighError
 
@@ -74,7 +74,7 @@ def test_a_narrow_cache_leaves_recurrent_states_in_16_bit() -> None:
 def test_the_vocabulary_is_padded_to_64_rows() -> None:
     one = on("gpt2")
     held = sum(tensor.nbytes for tensor in one.job.tensors)
-    assert one.engine.weights(one.job)["loaded"].value - held == (50_304 - 50_257) * 768 * 4
+    assert one.engine.weights(one.job)["loaded"].value - held == (50_304 - 50_257) * 768 * 2
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,42 @@ def test_an_encoder_has_neither_pages_nor_logits() -> None:
     needed = on("bert-base").needed()
     assert needed.state.value == 0
     assert needed.activation_buffers["profiled"].value == 8192 * (2 * 768 + max(2 * 3072, 2 * 4 * 768)) * 2
+
+
+@pytest.mark.parametrize(
+    ("codec", "runs", "refused"),
+    [
+        ("bf16", "a100", "t4"),
+        ("awq_int4_g128", "t4", "v100-sxm2-16gb"),
+        ("int8_channel", "t4", "mi300x"),
+        # FP8 is read as weights alone from Turing on, and computed with from Ada on.
+        ("fp8_tensor", "t4", "v100-sxm2-16gb"),
+        ("fp8_tensor", "mi300x", "gtx-1080-ti"),
+        ("q4_k", "rtx-4090", "arc-b580"),
+        ("bnb_nf4", "v100-sxm2-16gb", "gtx-1080-ti"),
+        ("tq1_0", "", "h100"),
+    ],
+)
+def test_codecs_by_generation(codec: str, runs: str, refused: str) -> None:
+    """https://docs.vllm.ai/en/v0.15.1/features/quantization/, "Supported Hardware"."""
+    if runs:
+        assert cannot_read(codec, locate(runs).cluster.device) == ""
+    assert cannot_read(codec, locate(refused).cluster.device)
+
+
+def test_float32_is_loaded_as_16_bit_unless_asked_for() -> None:
+    one = on("gpt2")
+    assert one.loaded.weights == "as vllm loads f32 (bf16)"
+    assert on("gpt2", weights="f32").needed().weights.value == pytest.approx(2 * one.needed().weights.value, rel=0.002)
+    assert on("gpt2", "t4").loaded.weights == "as vllm loads f32 (f16)"
+
+
+def test_the_cache_is_in_the_models_16_bit_unless_told() -> None:
+    assert (on("gpt2").job.workload.state_codec, on("gpt2", weights="f16").job.workload.state_codec) == ("bf16", "f16")
+    assert on("gpt2", kv="f8_e4m3").job.workload.state_codec == "f8_e4m3"
+
+
+def test_a_codec_that_the_card_does_not_run_is_an_error_that_names_it() -> None:
+    with pytest.raises(WeighError, match="fp8_channel") as refused:
+        on("llama-3.1-8b", "v100-sxm2-16gb", weights="fp8_dynamic")
+    assert refused.value.rule == "ENGINE-CODEC"

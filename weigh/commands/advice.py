@@ -9,6 +9,7 @@ from weigh.codecs import by_id
 from weigh.commands.setting import Setting
 from weigh.cost.loading import loaded
 from weigh.cost.memory import Memory
+from weigh.engines import why_not
 from weigh.report.units import percent, size
 from weigh.types import Fits, Job, Tensor
 
@@ -44,7 +45,7 @@ CHANGES = (
 
 def advice(chosen: Setting, needed: Memory, verdict: Fits) -> str:
     """How much of the memory it takes where it fits; else the mildest change under which it would fit for certain."""
-    capacity = chosen.place.capacity
+    capacity = chosen.capacity
     if capacity is None:
         return "name a size, such as `--on 16GB`, to learn whether it fits"
     if verdict == "yes":
@@ -70,11 +71,15 @@ def _tried(chosen: Setting) -> Iterator[tuple[Job, str]]:
         job, words = chosen.job, []
         if change.weights is not None:
             if change.weights not in forms:
-                forms[change.weights] = loaded(chosen.model, change.weights, chosen.engine).tensors
+                forms[change.weights] = loaded(chosen.model, change.weights, chosen.engine, chosen.device).tensors
+            if not _reads(chosen, forms[change.weights]):
+                continue
             if sum(tensor.nbytes for tensor in forms[change.weights]) >= stored:
                 continue
             job = replace(job, tensors=forms[change.weights], file=False)
             words.append(f"--weights {change.weights}")
+        if change.cache is not None and change.cache not in chosen.engine.state_codecs:
+            continue
         if change.cache is not None and keeps and by_id(change.cache).bits < by_id(job.workload.state_codec).bits:
             job = replace(job, workload=replace(job.workload, state_codec=change.cache))
             words.append(f"--kv {change.cache}")
@@ -87,6 +92,12 @@ def _tried(chosen: Setting) -> Iterator[tuple[Job, str]]:
             words.append(f"--context {context}")
         if words:
             yield job, " ".join(words)
+
+
+def _reads(chosen: Setting, tensors: tuple[Tensor, ...]) -> bool:
+    """Whether the engine runs such weights on this device."""
+    matrices = {tensor.codec for tensor in tensors if len(tensor.shape) > 1}
+    return not any(why_not(chosen.engine, codec, chosen.device) for codec in matrices)
 
 
 def _shorter(chosen: Setting, job: Job) -> int:

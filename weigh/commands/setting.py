@@ -7,12 +7,17 @@ from typing import Any
 
 from weigh.cost.compute import generates
 from weigh.cost.loading import Loaded, loaded
-from weigh.cost.memory import Memory, longest_context, memory
+from weigh.cost.memory import Memory, Spread, longest_context, spread
+from weigh.cost.run.split import Split
+from weigh.cost.run.split import split as split_of
 from weigh.devices import find as find_device
+from weigh.engines import check_codecs, own_cache
 from weigh.engines import find as find_engine
 from weigh.types import Cluster, Device, Engine, Figure, Job, Model, WeighError, Workload
 
 DEFAULT_ENGINE = "llama.cpp"
+HOSTS = frozenset({"host", "desktop", "laptop", "edge", "phone", "size"})
+"""Kinds of device whose memory is the host's own: there is nothing beside it to leave layers with."""
 
 PROMPT = 512
 OUTPUT = 128
@@ -29,6 +34,8 @@ class Place:
     limit: str
     """What sets the capacity, in words."""
     warnings: tuple[str, ...] = ()
+    host: Device | None = None
+    """The machine around the device, where it is this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,9 @@ class Setting:
     engine: Engine
     loaded: Loaded
     job: Job
+    split: Split
+    own_cache: bool = False
+    """Nobody named a codec for the KV cache: it is the engine's own."""
 
     @property
     def device(self) -> Device:
@@ -51,14 +61,23 @@ class Setting:
         """How many of them."""
         return self.place.cluster.count
 
+    @property
+    def capacity(self) -> float | None:
+        """Bytes of one of them."""
+        return None if self.place.capacity is None else self.place.capacity / self.devices
+
+    def spread(self, job: Job | None = None) -> Spread:
+        """Memory of the job, or of a variant of it, device by device."""
+        return spread(job or self.job, self.engine, self.split)
+
     def needed(self, job: Job | None = None) -> Memory:
-        """Memory of the job on these devices, or of a variant of it."""
-        return memory(job or self.job, self.engine, self.devices)
+        """Memory of the device that holds the most."""
+        return self.spread(job).fullest
 
     def longest(self, job: Job | None = None) -> Figure | None:
         """Longest context of the job, or of a variant of it, that fits here."""
         trained = self.model.dimensions.get("context")
-        return longest_context(job or self.job, self.engine, self.place.capacity, trained, self.devices)
+        return longest_context(job or self.job, self.engine, self.capacity, trained, self.split)
 
 
 def setting(
@@ -71,29 +90,57 @@ def setting(
     prompt: int | None = None,
     output: int | None = None,
     weights: str | None = None,
-    kv: str = "f16",
+    kv: str | None = None,
     source: int | None = None,
     images: int = 0,
+    parallel: str | None = None,
+    offload: int = 0,
 ) -> Setting:
-    """Resolve every word. What is not given: 512 tokens in and 128 out, less where the model's own context is short.
+    """Resolve every word. What is not given: 512 tokens in and 128 out, less where the model's own context is short;
+    the cache in what the engine keeps it in by itself.
 
-    Errors: those of the registries and of `loaded`; WeighError KV-CODEC, CONTEXT-SHORT (exit code 2).
+    Errors: those of the registries, of `loaded` and of `split`; WeighError OFFLOAD-DEVICE, KV-CODEC, CONTEXT-SHORT
+    (exit code 2), ENGINE-CODEC.
     """
     runtime = find_engine(engine)
-    state_codec = kv.lower()
-    if state_codec not in runtime.state_codecs:
+    device = place.cluster.device
+    if kv is not None and kv.lower() not in runtime.state_codecs:
         raise WeighError(
             f"{runtime.id} keeps no cache in `{kv}`",
             rule="KV-CODEC",
             hint=f"it knows {', '.join(runtime.state_codecs)}",
             exit_code=2,
         )
-    held = loaded(model, weights, runtime)
+    held = loaded(model, weights, runtime, device)
+    check_codecs(runtime, held.tensors, device)
+    state_codec = own_cache(runtime, held.tensors, device) if kv is None else kv.lower()
     trained = model.dimensions.get("context", CONTEXT)
+    if "vocabulary" not in model.dimensions:
+        # What such a model takes in is an image, and nobody asks for the cost of 512 of them.
+        prompt = 1 if prompt is None else prompt
     going_in, coming_out, room = _tokens(trained, context, prompt, output, generating=generates(model))
     work = Workload(going_in, coming_out, batch, room, state_codec, source, images)
-    job = Job(model, held.tensors, work, place.cluster.device, file=held.as_stored)
-    return Setting(model, place, runtime, held, job)
+    job = Job(model, held.tensors, work, device, file=held.as_stored)
+    spread_over = split_of(model, runtime, place.cluster.count, parallel, offload)
+    if offload:
+        spread_over = replace(spread_over, host=_host(place))
+    return Setting(model, place, runtime, held, job, spread_over, own_cache=kv is None)
+
+
+def _host(place: Place) -> Device | None:
+    """The machine beside the accelerator: this one where the accelerator is of this one, else unknown.
+
+    Error: OFFLOAD-DEVICE where there is no accelerator to leave out.
+    """
+    device = place.cluster.device
+    if device.kind in HOSTS:
+        raise WeighError(
+            f"--offload leaves layers with the host, and {device.name} is no accelerator beside one",
+            rule="OFFLOAD-DEVICE",
+            hint="name an accelerator, such as --on rtx-4090",
+            exit_code=2,
+        )
+    return place.host
 
 
 def _tokens(
@@ -133,14 +180,15 @@ def locate(on: str) -> Place:
 
 def _this_machine() -> Place:
     from weigh.devices.detect import machine
+    from weigh.devices.probe import probe
 
     here = machine()
     own = next((gpu for gpu in here.gpus if gpu.device.memory_bytes and not gpu.device.unified_memory), None)
     if own is not None and own.device.memory_bytes is not None:
         free = own.free_bytes if own.free_bytes is not None else own.device.memory_bytes.value
-        return Place(Cluster(own.device), free, f"free on {own.device.name} now", here.warnings)
-    from weigh.devices.probe import probe
-
+        return Place(
+            Cluster(own.device), free, f"free on {own.device.name} now", here.warnings, host=probe(here).device
+        )
     device = probe(here).device
     limit = f"free now{', as the control group allows' if here.memory_limit is not None else ''}"
     return Place(Cluster(device), here.memory_available, limit, here.warnings)
@@ -156,12 +204,15 @@ def inputs(chosen: Setting, name: str) -> dict[str, Any]:
         "engine": chosen.engine.id,
         "weights": chosen.loaded.weights,
         "kv": work.state_codec,
+        "kv_chosen_by": "engine" if chosen.own_cache else "user",
         "context": work.context,
         "batch": work.batch,
         "prompt": work.prompt,
         "output": work.output,
         **({} if work.source is None else {"source": work.source}),
         **({"images": work.images} if work.images else {}),
+        **({"parallel": chosen.split.words} if chosen.devices > 1 else {}),
+        **({"offload": chosen.split.offloaded} if chosen.split.offloaded else {}),
     }
 
 

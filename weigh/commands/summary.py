@@ -77,7 +77,7 @@ def _at(chosen: Setting, context: int) -> dict[str, Any]:
         "activations": needed.activations,
         "overhead": needed.overhead,
         "total": needed.total,
-        "fits": fits(needed.total, chosen.place.capacity),
+        "fits": fits(needed.total, chosen.capacity),
     }
 
 
@@ -85,7 +85,7 @@ def _forms(model: Model, chosen: Setting) -> list[dict[str, Any]]:
     """Bytes of the weights in other forms, and whether each would fit here."""
     rows = []
     for form in STORED_AS:
-        held = loaded(model, form, chosen.engine)
+        held = loaded(model, form, chosen.engine, chosen.device)
         job = replace(chosen.job, tensors=held.tensors, file=False)
         size = sum(tensor.nbytes for tensor in held.tensors)
         needed = chosen.needed(job)
@@ -94,7 +94,7 @@ def _forms(model: Model, chosen: Setting) -> list[dict[str, Any]]:
                 "weights": form,
                 "bytes": size,
                 "total": needed.total,
-                "fits": fits(needed.total, chosen.place.capacity),
+                "fits": fits(needed.total, chosen.capacity),
                 "kept_wider": len(held.kept_wider),
             }
         )

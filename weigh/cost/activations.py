@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from weigh import parts
+from weigh.numbers import Number, chosen, rounded_up
 from weigh.types import Condition, Kept, Model, Pass
 
 SOURCE = "arXiv 2205.05198; saved tensors of the classes in transformers 5.23"
@@ -29,9 +30,9 @@ class Step:
     fused: bool = True
     """Elementwise steps run in one kernel with their neighbours; plain PyTorch runs them one by one."""
     dropout: bool = False
-    tensor: int = 1
+    tensor: Number = 1
     """Degree of tensor parallelism."""
-    sequence: bool = False
+    sequence: Number = False
     """Sequence parallelism: what tensor parallelism leaves whole is divided as well."""
 
     @property
@@ -62,7 +63,7 @@ class Activations:
         return None if self.unknown else self.known_bytes
 
 
-def kept_bytes(kept: Kept, step: Step) -> int | None:
+def kept_bytes(kept: Kept, step: Step) -> Number | None:
     """Bytes of one Kept on one device: values x bytes of its type / degree that divides it; 0 where not kept.
 
     None where the part does not know. Heads and hidden values divide by the degree of tensor parallelism, whole rows
@@ -74,8 +75,8 @@ def kept_bytes(kept: Kept, step: Step) -> int | None:
     if kept.values is None:
         return None
     each = step.value_bytes if kept.kind == "activation" else _BYTES[kept.kind]
-    degree = step.tensor if kept.split == "tensor" or step.sequence else 1
-    return -(-kept.values * each // degree)
+    degree = step.tensor if kept.split == "tensor" else chosen(step.sequence, step.tensor, 1)
+    return rounded_up(kept.values * each, degree)
 
 
 def activations(model: Model, work: Pass, step: Step) -> Activations:

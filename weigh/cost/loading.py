@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from weigh.cost.params import configured_codec
 from weigh.families import family_of
 from weigh.families.audit import Holding, Promise, audit, bare, held, named, promises
+from weigh.once import once
 from weigh.recipes import RECIPES, Planned, planned
 from weigh.recipes import find as find_recipe
-from weigh.types import Engine, Family, Model, Piece, Recipe, Tensor
+from weigh.types import Device, Engine, Family, Model, Piece, Recipe, Tensor
 
 ALIGNMENT = 32
 """Bytes to which tensors are aligned in a file; GGUF's default."""
@@ -31,26 +32,50 @@ class Loaded:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Without their roles."""
-        return tuple(holding.tensor for holding in self.holdings)
+        """Without their roles: the same tuple at every call."""
+        return _tensors(self)
 
 
-def loaded(model: Model, weights: str | None, engine: Engine) -> Loaded:
+@once()
+def _tensors(held: Loaded) -> tuple[Tensor, ...]:
+    return tuple(holding.tensor for holding in held.holdings)
+
+
+def loaded(model: Model, weights: str | None, engine: Engine, device: Device | None = None) -> Loaded:
     """The model in the form that `weights` (a recipe or codec; None = as it is) names.
 
-    A file in the engine's own dialect is loaded as it is; any other is converted without a change of codec.
+    A file in the engine's own dialect is loaded as it is; any other is converted without a change of codec. An engine
+    that turns the file's main codec into another while it loads (`loads_as`) finds that one.
     Errors: the model's refusal where there are no parts to plan with; WeighError RECIPE-UNKNOWN, RECIPE-FAMILY.
     """
     if model.refusal is not None:
         raise model.refusal
-    if weights is None and model.inventory.tensors and model.inventory.dialect == engine.dialect:
-        return Loaded(audit(model).holdings, True, "as stored", {})
-    recipe = _recipe(_main_codec(model) if weights is None else weights, engine)
+    main = _main_codec(model) if weights is None else weights
+    turned = main
+    if weights is None and engine.loads_as is not None and device is not None:
+        turned = engine.loads_as(main, device)
+    if weights is None and turned == main and model.inventory.tensors and model.inventory.dialect == engine.dialect:
+        return _stored(model)
+    return _planned(model, weights, engine, turned)
+
+
+@once()
+def _stored(model: Model) -> Loaded:
+    return Loaded(audit(model).holdings, True, "as stored", {})
+
+
+@once()
+def _planned(model: Model, weights: str | None, engine: Engine, turned: str) -> Loaded:
+    """The file that a recipe would make; planned once, since an estimate must not wait for it again."""
+    main = _main_codec(model) if weights is None else weights
+    recipe = _recipe(turned, engine)
     plan = recipe.plan(model)
     holdings = _held(model, planned(model, plan))
     foreign = "" if recipe.engine in ("any", engine.id) else recipe.engine
     reasons = {name: f"{allotment.codec}: {allotment.reason}" for name, allotment in plan.tensors.items()}
-    asked = f"as configured ({_main_codec(model)})" if weights is None else weights
+    asked = f"as configured ({main})" if weights is None else weights
+    if turned != main:
+        asked = f"as {engine.id} loads {main} ({turned})"
     return Loaded(holdings, False, asked, _kept_wider(holdings, reasons), foreign)
 
 
@@ -73,18 +98,18 @@ def _main_codec(model: Model) -> str:
 def _held(model: Model, rows: tuple[Planned, ...]) -> tuple[Holding, ...]:
     """The planned tensors one behind the other, each with what its promise says of it."""
     family = family_of(model)
-    promised = _promised(model, family, {row.name for row in rows})
+    table = promised(model, family, {row.name for row in rows})
     holdings = []
     offset = 0
     for row in rows:
         tensor = Tensor(row.name, row.shape, row.codec, (Piece("planned", offset, row.nbytes),))
         offset += -(-row.nbytes // ALIGNMENT) * ALIGNMENT
-        promise = promised.get(bare(family, row.name))
+        promise = table.get(bare(family, row.name))
         holdings.append(named(tensor) if promise is None else held(tensor, promise))
     return tuple(holdings)
 
 
-def _promised(model: Model, family: Family, names: set[str]) -> dict[str, Promise]:
+def promised(model: Model, family: Family, names: set[str]) -> dict[str, Promise]:
     """Promises by bare name, of the dialect that most of the names belong to."""
     tables = [{bare(family, p.name): p for p in promises(model, family, dialect)} for dialect in family.names]
     return max(tables, key=lambda table: sum(bare(family, name) in table for name in names))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,11 @@ BASES: tuple[Basis, ...] = ("measured", "derived", "assumed")
 _FOLDER = Path(__file__).with_suffix("")
 _PEAKS = ("f16", "bf16", "f32")
 _REQUIRED = ("low", "value", "high", "basis", "why", "source", "fitted")
-_OPTIONAL = ("rows", "devices", "models", "left_out_error", "left_out_worst", "left_out_inside")
+_OPTIONAL = (
+    "types", "step_s", "kernel_s", "seconds", "rows", "devices", "models", "left_out_error", "left_out_worst",
+    "left_out_inside", "left_out_model_error", "fitted_rows",
+)  # fmt: skip
+_LONGEST_START_S = 1.0
 _MOST = 100.0
 """Kernels in 8-bit integers pass a stated float peak several times over; what is beyond this is a slip."""
 
@@ -51,6 +55,14 @@ class Efficiency:
     """`measured` on this very machine, `derived` from rows of the device's class, `assumed` where there are none."""
     why: str
     source: str
+    types: Mapping[str, float] = field(default_factory=dict)
+    """The fraction by number type or codec, where they are told apart; `value` for all others."""
+    step_s: float = 0.0
+    """Seconds that a step takes beside what its parts do; where 0, the fraction includes it."""
+    kernel_s: float = 0.0
+    """Seconds that a kernel takes beside what it moves; where 0, the fraction includes it."""
+    seconds: tuple[float, float] | None = None
+    """Factors on the seconds of a step between which 90 % of steps lie; None = as `low` and `high` say."""
 
 
 def efficiency(engine_id: str, device: Device, phase: Phase, folders: tuple[Path, ...] = ()) -> Efficiency:
@@ -81,6 +93,25 @@ def efficiency(engine_id: str, device: Device, phase: Phase, folders: tuple[Path
     )
 
 
+def stretch(engine_id: str) -> float:
+    """Most tokens of a prompt that the engine takes in one pass, by default; infinite where its file names none.
+
+    WeighError: CURVE-ENGINE (no file), CURVE-FILE (no number of tokens).
+    """
+    path = _FOLDER / f"{engine_id}.toml"
+    if not path.is_file():
+        raise _no_engine(engine_id)
+    return _stretch(path)
+
+
+@cache
+def _stretch(path: Path) -> float:
+    said = _table(path).get("stretch", math.inf)
+    if isinstance(said, bool) or not isinstance(said, int | float) or said < 1:
+        raise _fault(path, "stretch", f"must be a number of tokens, not {said}")
+    return float(said)
+
+
 def limit(device: Device, phase: Phase) -> Quoted | None:
     """What the efficiency is a fraction of: bandwidth in bytes a second (decode), dense peak in FLOP/s (prefill).
 
@@ -97,16 +128,21 @@ def curve_class(device: Device) -> str:
     return "processor" if may_be and device.cores is not None and not device.peak else device.kind
 
 
-@cache
-def _read(path: Path) -> Mapping[str, Mapping[str, Efficiency]]:
-    """Class to curve to efficiency."""
+def _table(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as cause:
         raise _fault(path, "", f"cannot be read: {cause.strerror}") from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise _fault(path, "", f"is not TOML: {cause}") from cause
+
+
+@cache
+def _read(path: Path) -> Mapping[str, Mapping[str, Efficiency]]:
+    """Class to curve to efficiency."""
+    table = _table(path)
     found = {}
+    table.pop("stretch", None)
     for name, curves in table.items():
         if name not in CLASSES:
             raise _fault(path, name, f"is no class of devices: {', '.join(CLASSES)}")
@@ -136,7 +172,32 @@ def _efficiency(path: Path, key: str, entry: Any) -> Efficiency:
         raise _fault(path, f"{key}.fitted", "must be a day such as 2026-01-31, without quotes")
     why = _words(path, f"{key}.why", entry.get("why"))
     source = _words(path, f"{key}.source", entry.get("source"))
-    return Efficiency(low, value, high, basis, why, source)
+    types = entry.get("types", {})
+    if not isinstance(types, dict):
+        raise _fault(path, f"{key}.types", "must be a table of fractions")
+    by_type = {name: _share(path, f"{key}.types.{name}", share) for name, share in types.items()}
+    starts = {name: _start(path, f"{key}.{name}", entry.get(name, 0.0)) for name in ("step_s", "kernel_s")}
+    return Efficiency(
+        low, value, high, basis, why, source, by_type, seconds=_ends(path, f"{key}.seconds", entry), **starts
+    )
+
+
+def _ends(path: Path, key: str, entry: Mapping[str, Any]) -> tuple[float, float] | None:
+    said = entry.get("seconds")
+    if said is None:
+        return None
+    if not isinstance(said, list) or len(said) != 2:
+        raise _fault(path, key, "must be two factors")
+    low, high = (_share(path, key, end) for end in said)
+    if not low <= 1 <= high:
+        raise _fault(path, key, f"must lie on both sides of 1, not {low} and {high}")
+    return low, high
+
+
+def _start(path: Path, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LONGEST_START_S:
+        raise _fault(path, key, f"must be seconds from 0 to {_LONGEST_START_S:g}")
+    return float(value)
 
 
 def _share(path: Path, key: str, value: Any) -> float:

@@ -11,13 +11,17 @@ vllm/v1/core/kv_cache_utils.py (groups), vllm/engine/arg_utils.py (defaults); lo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from weigh import parts
 from weigh.codecs import by_id
-from weigh.types import Device, Engine, Figure, Job, Model, Part, State, WeighError, Why, counted
+from weigh.engines.nvidia import AMPERE, TURING, VOLTA, capability, spoken
+from weigh.engines.plain import sixteen_bit
+from weigh.numbers import Number, smaller
+from weigh.once import once
+from weigh.types import Device, Engine, Figure, Job, Model, Part, State, Tensor, WeighError, Why, counted
 
 VERSION = "vLLM v1 at 001cabc"
 SOURCE = f"{VERSION}: vllm/v1/kv_cache_interface.py"
@@ -60,6 +64,70 @@ def refuses(model: Model, device: Device) -> WeighError | None:
     )
 
 
+_SINCE = {
+    "awq_int4_g128": TURING,
+    "gptq_int4_g128": VOLTA,
+    "gptq_int8_g128": VOLTA,
+    "int4_g128": AMPERE,
+    "int4_g128_asym": AMPERE,
+    "int8_g128": AMPERE,
+    "int8_channel_packed": AMPERE,
+    "int8_channel": TURING,
+    "bnb_int8": VOLTA,
+    "bnb_nf4": VOLTA,
+    "fp8_tensor": TURING,
+    "fp8_channel": TURING,
+    "fp8_block128": TURING,
+    "f8_e4m3": TURING,
+    "nvfp4": AMPERE,
+    "mxfp4": AMPERE,
+}
+"""Quantized codec to the first generation of NVIDIA's that runs it. FP8 computes in 8 bit from Ada on; from Turing on
+Marlin's kernels read it as weights alone, from Ampere on FP4 too (unverified for FP4).
+Source: https://docs.vllm.ai/en/v0.15.1/features/quantization/ ("Supported Hardware"),
+https://docs.vllm.ai/en/v0.32.0/features/quantization/llm_compressor/fp8/, read 2026-11-24."""
+_ON_AMD = frozenset({"fp8_tensor", "fp8_channel", "fp8_block128", "f8_e4m3"})
+_BY_GGUF = frozenset(
+    {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq1_s", "iq1_m", "iq2_xxs",
+     "iq2_xs", "iq2_s", "iq3_xxs", "iq3_s", "iq4_nl", "iq4_xs"}
+)  # fmt: skip
+"""ggml types with kernels of its own (model_executor/layers/quantization/gguf.py), CUDA and ROCm."""
+_ON_CPU = frozenset({"awq_int4_g128", "gptq_int4_g128", "int4_g128", "int4_g128_asym", "int8_channel"})
+
+
+def cannot_read(codec: str, device: Device) -> str:
+    """Plain 16 and 32 bit anywhere (bf16 since Ampere); quantized codecs by generation."""
+    found = capability(device)
+    if codec in ("f32", "f16", "bf16"):
+        if codec == "bf16" and found is not None and found < AMPERE:
+            return f"bf16 needs compute capability {spoken(AMPERE)}, and {device.name} has {spoken(found)}"
+        return ""
+    if device.kind in HOSTS and device.vendor != "NVIDIA":
+        return "" if codec in _ON_CPU or device.kind == "size" else "on a CPU it has no kernels for it"
+    if codec in _BY_GGUF:
+        return "" if device.vendor in ("NVIDIA", "AMD") or device.kind == "size" else "GGUF needs CUDA or ROCm"
+    if codec not in _SINCE:
+        return "it has no kernels for it"
+    if device.vendor == "AMD" and codec not in _ON_AMD:
+        return "its kernels for it need CUDA"
+    least = _SINCE[codec]
+    if found is not None and found < least:
+        return f"its kernels need compute capability {spoken(least)}, and {device.name} has {spoken(found)}"
+    return ""
+
+
+def loads_as(codec: str, device: Device) -> str:
+    """`--dtype auto` makes float32 16 bit. Which one is unverified: bf16 here, f16 where the card has no bf16."""
+    if codec == "f32":
+        return "f16" if cannot_read("bf16", device) else "bf16"
+    return "f16" if codec == "bf16" and cannot_read("bf16", device) else codec
+
+
+def own_cache(tensors: Sequence[Tensor], _device: Device) -> str:
+    """`--kv-cache-dtype auto`: the model's 16 bit."""
+    return sixteen_bit(tensors)
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Tokens and sequences of one step at most: defaults of the server."""
@@ -84,13 +152,17 @@ def weights(job: Job) -> Mapping[str, Figure]:
 
     Fused matrices (q, k and v; gate and up) take what their pieces take.
     """
-    vocabulary = job.model.dimensions["vocabulary"]
-    held = sum(tensor.nbytes for tensor in job.tensors)
-    more = -vocabulary % PADDED
-    tables = [tensor for tensor in job.tensors if len(tensor.shape) == 2 and tensor.shape[0] == vocabulary]
-    padding = sum(tensor.nbytes // vocabulary * more for tensor in tables)
+    held, padding = _held(job.tensors, job.model.dimensions["vocabulary"])
     how = "all tensors as stored + rows that pad the vocabulary to a multiple of 64"
     return {"loaded": counted(held + padding, "B", how, VERSION, tensors=len(job.tensors), padding=padding)}
+
+
+@once()
+def _held(tensors: tuple[Tensor, ...], vocabulary: int) -> tuple[int, int]:
+    """Bytes of the tensors, and of the rows that pad tables of the vocabulary."""
+    more = -vocabulary % PADDED
+    tables = [tensor for tensor in tensors if len(tensor.shape) == 2 and tensor.shape[0] == vocabulary]
+    return sum(tensor.nbytes for tensor in tensors), sum(tensor.nbytes // vocabulary * more for tensor in tables)
 
 
 # --------------------------------------------------------------------------------------------------- pages
@@ -105,7 +177,7 @@ class Spec:
     window: int | None = None
     cross: bool = False
 
-    def pages(self, block: int, tokens: int, source: int, in_flight: int) -> int:
+    def pages(self, block: int, tokens: Number, source: int, in_flight: int) -> Number:
         """Pages of `block` tokens of one sequence (`max_memory_usage_bytes` of each kind).
 
         A window holds window - 1 tokens and those in flight, and one page more since it may begin inside one.
@@ -116,9 +188,10 @@ class Spec:
             return -(-source // block)
         if self.window is None:
             return -(-tokens // block)
-        return -(-min(self.window - 1 + in_flight, tokens) // block) + 1
+        return -(-smaller(self.window - 1 + in_flight, tokens) // block) + 1
 
 
+@once()
 def specs(model: Model, codec: str) -> Counter[Spec]:
     """Layers by what they keep. Latent rows are one head with no values; an indexer's row lies beside them.
 
@@ -147,7 +220,7 @@ def _growing(states: list[State], each: int) -> Spec:
     return Spec(a_token=-(-sum(state.row * each // state.rate for state in states) // 1), window=window)
 
 
-def paged_bytes(found: Mapping[Spec, int], tokens: int, source: int, in_flight: int) -> int:
+def paged_bytes(found: Mapping[Spec, int], tokens: int, source: int, in_flight: int) -> Number:
     """Pages of one sequence in bytes, in all layers.
 
     One kind of layer: its own pages. Several kinds share a pool of pages of one size: that of the largest, a multiple
@@ -195,7 +268,7 @@ def state(job: Job) -> Figure:
 # ----------------------------------------------------------------------------------------------- activations
 
 
-def _widest(part: Part) -> int:
+def widest_step(part: Part) -> int:
     """Values a token that a layer's largest step holds: its matrices' results, fused, and the one behind them."""
     dims = part.dimensions
     if part.kind == "moe":
@@ -208,6 +281,11 @@ def _widest(part: Part) -> int:
     return 2 * sum(slot.shape[0] for slot in parts.slots(part) if len(slot.shape) == 2)
 
 
+@once()
+def _widest_layer(model: Model) -> int:
+    return max((widest_step(part) for part in model.parts), default=0)
+
+
 def activations(job: Job) -> Mapping[str, Figure]:
     """The peak of the profiling run with as many tokens as a step may have, and the captured graphs.
 
@@ -216,7 +294,7 @@ def activations(job: Job) -> Mapping[str, Figure]:
     """
     most = batch_of(job.device)
     sizes = job.model.dimensions
-    layer = max((_widest(part) for part in job.model.parts), default=0)
+    layer = _widest_layer(job.model)
     # A model that keeps nothing gives rows and no next tokens.
     sequences = most.sequences if specs(job.model, job.workload.state_codec) else 0
     size = most.tokens * (2 * sizes.get("width", 0) + layer) * 2 + sequences * sizes["vocabulary"] * 10
@@ -253,10 +331,14 @@ VLLM = Engine(
     activations=activations,
     overhead=overhead,
     source=VERSION,
+    spreads="tensor",
     notes=(
         "the state is the pages that the job needs: vLLM makes pages of all memory that it is given",
         "pages and groups follow the source; activations, graphs and the driver's memory are assumed",
-        "weights in the type of the file: vLLM loads float32 as 16 bit, say `--weights bf16` for that",
-        "left out: tensor parallelism, speculative decoding, caches for recurrent prefixes, images",
+        "weights in float32 are loaded as 16 bit, as `--dtype auto` does; `--weights f32` keeps them",
+        "left out: caches for recurrent prefixes, images",
     ),
+    own_cache=own_cache,
+    cannot_read=cannot_read,
+    loads_as=loads_as,
 )

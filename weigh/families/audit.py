@@ -36,6 +36,8 @@ class Share(NamedTuple):
     """It is (part of) the input token table."""
     entrance: bool = False
     """It stands before the first layer."""
+    path: str = ""
+    """Place of its part inside the layer, or inside the model; empty where only the name tells the role."""
 
 
 class Holding(NamedTuple):
@@ -223,7 +225,8 @@ def _share(
         # Where each expert has a tensor of its own, no single one divides evenly: their sum is to be exact.
         before = count * used * (expert or 0)
         active = (before + count * used) // experts - before // experts
-    return Share(slot.role, part.layer, count, active, nbytes, slot.frozen, part.path == "embedding", entrance)
+    table = part.path == "embedding"
+    return Share(slot.role, part.layer, count, active, nbytes, slot.frozen, table, entrance, part.path)
 
 
 def _by_name(tensor: Tensor) -> Share:

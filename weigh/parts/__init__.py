@@ -6,6 +6,7 @@ To add one: write `parts/<kind>.py` with a frozen record of dimensions and a Par
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from weigh.parts.applied import APPLIED, Applied
@@ -93,6 +94,7 @@ __all__ = [
     "ShortConv",
     "TimeMix",
     "backward",
+    "cut",
     "forward",
     "keeps",
     "part",
@@ -107,6 +109,27 @@ _BY_DIMENSIONS = {kind.dimensions: kind for kind in KINDS}
 def part(path: str, dimensions: Any, layer: int | None = None) -> Part:
     """A Part of the kind that the dimensions belong to."""
     return Part(_BY_DIMENSIONS[type(dimensions)].id, path, dimensions, layer)
+
+
+def cut(part: Part, degree: int) -> Part:
+    """The part as one device of `degree` holds it: the dimensions that its kind divides, rounded up.
+
+    Rounding up repeats what is fewer than the devices (heads of keys and values: one a device). Tables and matrices
+    outside of attention and blocks are divided where they belong to the vocabulary.
+    Source: arXiv 1909.08053, section 3; vllm/model_executor/layers/{linear,vocab_parallel_embedding}.py.
+    """
+    if degree == 1:
+        return part
+    dims = part.dimensions
+    if isinstance(dims, Applied):
+        if dims.role == "mtp" or dims.per == "pass":
+            inner = cut(Part(_BY_DIMENSIONS[type(dims.inner)].id, part.path, dims.inner), degree)
+            return replace(part, dimensions=replace(dims, inner=inner.dimensions))
+        return part
+    if getattr(dims, "role", "embedding") not in ("embedding", "head"):
+        return part
+    sizes = {name: -(-getattr(dims, name) // degree) for name in _BY_ID[part.kind].divides}
+    return replace(part, dimensions=replace(dims, **sizes)) if sizes else part
 
 
 def slots(part: Part) -> tuple[Slot, ...]:

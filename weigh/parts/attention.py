@@ -223,6 +223,7 @@ ATTENTION = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads", "kv_heads"),
     source="https://arxiv.org/abs/2305.13245",
     keeps=keeps,
     example=Attention(width=8, heads=4, kv_heads=2, key_dim=3, value_dim=3, q_bias=True, q_norm=3, window=5),

@@ -106,6 +106,7 @@ COMPRESSOR = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads",),
     source="https://huggingface.co/docs/transformers/main/model_doc/deepseek_v4",
     example=Compressor(width=8, heads=4, head_dim=3, rate=2, overlap=True, top=2, index_heads=2, index_dim=3, q_rank=5),
 )

@@ -92,6 +92,7 @@ CROSS_ATTENTION = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads",),
     source="https://arxiv.org/abs/1706.03762",
     keeps=keeps,
     example=CrossAttention(

@@ -51,6 +51,7 @@ EMBEDDING = PartKind(
     forward=flops,
     backward=flops,
     remembers=remembers,
+    divides=("rows",),
     source="https://arxiv.org/abs/1706.03762",
     keeps=keeps,
     example=Embedding(rows=7, width=4),

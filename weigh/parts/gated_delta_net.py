@@ -78,6 +78,7 @@ GATED_DELTA_NET = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("key_heads", "value_heads"),
     source="https://arxiv.org/abs/2412.06464",
     example=GatedDeltaNet(width=6, key_heads=2, value_heads=4, key_dim=3, value_dim=5, kernel=4),
 )

@@ -84,6 +84,7 @@ JOINT_ATTENTION = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads",),
     source="https://arxiv.org/abs/2403.03206",
     example=JointAttention(
         width=8, heads=2, head_dim=3, places=4, added_width=6, added_places=5, bias=True, o_bias=True, norm=3

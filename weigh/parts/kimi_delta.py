@@ -65,6 +65,7 @@ KIMI_DELTA = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads",),
     source="https://arxiv.org/abs/2510.26692",
     example=KimiDelta(width=6, heads=2, head_dim=3, kernel=4),
 )

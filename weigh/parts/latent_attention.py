@@ -147,6 +147,7 @@ LATENT_ATTENTION = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads",),
     source="https://arxiv.org/abs/2405.04434",
     keeps=keeps,
     example=LatentAttention(

@@ -61,6 +61,7 @@ LIGHTNING_ATTENTION = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads",),
     source="https://arxiv.org/abs/2501.08313",
     example=LightningAttention(width=6, heads=2, head_dim=3, block=4),
 )

@@ -71,6 +71,7 @@ LINEAR = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("outputs",),
     source="https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html",
     keeps=keeps,
     example=Linear(inputs=4, outputs=6, bias=True),

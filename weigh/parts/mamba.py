@@ -102,6 +102,7 @@ MAMBA = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("inner",),
     source="https://arxiv.org/abs/2312.00752",
     keeps=keeps,
     example=Mamba(width=4, inner=8, state=3, rank=2, kernel=4, bias=True, norms=True),

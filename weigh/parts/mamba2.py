@@ -101,6 +101,7 @@ MAMBA2 = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads", "groups"),
     source="https://arxiv.org/abs/2405.21060",
     keeps=keeps,
     example=Mamba2(width=4, heads=4, head_dim=2, groups=2, state=3, kernel=4, bias=True),

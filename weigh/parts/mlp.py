@@ -79,6 +79,7 @@ MLP = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("hidden",),
     source="https://arxiv.org/abs/2002.05202",
     keeps=keeps,
     example=Mlp(width=4, hidden=10, gated=True, up_bias=True, down_bias=True),

@@ -71,6 +71,7 @@ MLSTM = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads", "queries", "values"),
     source="https://arxiv.org/abs/2405.04517",
     example=Mlstm(width=6, heads=2, queries=4, values=6, bias=True),
 )

@@ -145,6 +145,7 @@ MOE = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("hidden", "shared_hidden"),
     source="https://arxiv.org/abs/2401.04088",
     keeps=keeps,
     example=Moe(width=4, hidden=6, experts=4, used=2, shared_hidden=8, shared_gate=True),

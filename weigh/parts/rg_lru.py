@@ -54,6 +54,7 @@ RG_LRU = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("inner", "heads"),
     source="https://arxiv.org/abs/2402.19427",
     example=RgLru(width=4, inner=6, heads=2, kernel=4),
 )

@@ -81,6 +81,7 @@ TIME_MIX = PartKind(
     forward=time_forward,
     backward=time_backward,
     remembers=time_remembers,
+    divides=("inner",),
     source="https://arxiv.org/abs/2305.13048",
     example=TimeMix(width=4, inner=6),
 )
@@ -92,6 +93,7 @@ CHANNEL_MIX = PartKind(
     forward=channel_forward,
     backward=channel_backward,
     remembers=channel_remembers,
+    divides=("hidden",),
     source="https://arxiv.org/abs/2305.13048",
     example=ChannelMix(width=4, hidden=6),
 )

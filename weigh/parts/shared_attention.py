@@ -67,6 +67,7 @@ SHARED_ATTENTION = PartKind(
     forward=forward,
     backward=backward,
     remembers=remembers,
+    divides=("heads", "o_groups"),
     source="https://huggingface.co/docs/transformers/main/model_doc/deepseek_v4",
     example=SharedAttention(width=8, heads=4, head_dim=3, q_rank=5, o_groups=2, o_rank=3, window=4),
 )

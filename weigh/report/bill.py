@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from weigh.report import keeping
 from weigh.report.answer import Answer
 from weigh.report.text import Column, Page, number
 from weigh.report.units import LEGEND, binary_size, in_unit, shown, size
@@ -28,10 +29,15 @@ def page(answer: Answer, *, why: bool) -> Page:
         f"batch {given['batch']}, {given['prompt']:,} tokens in, {given['output']:,} out",
     )
     add_memory(out, result)
+    add_spread(out, result["spread"])
     add_verdict(out, result)
     add_speed(out, result)
+    add_users(out, result)
+    add_speculation(out, result["speculative"])
+    keeping.add(out, result)
     add_kept(out, result)
     if why:
+        add_roofline(out, result)
         add_derivations(out, result)
     out.say("Warnings", *answer.warnings, style="warning")
     out.say("", LEGEND)
@@ -53,23 +59,52 @@ def add_memory(out: Page, result: Mapping[str, Any]) -> None:
         ["", number(""), number(""), Column("", "bar")],
         [
             (words, shown(memory[name]), f"{100 * memory[name].value / whole:.1f} %", memory[name].value / whole)
-            for name, words in (
-                ("weights", "weights"),
-                ("state", "KV cache and state"),
-                ("activations", "compute buffers"),
-                ("overhead", "overhead"),
-                ("total", "total"),
-            )
+            for name, words in KINDS
         ],
     )
+
+
+KINDS = (
+    ("weights", "weights"),
+    ("state", "KV cache and state"),
+    ("activations", "compute buffers"),
+    ("overhead", "overhead"),
+    ("total", "total"),
+)
+"""Names of what takes memory, and the words for them."""
+
+
+def add_spread(out: Page, spread: Mapping[str, Any]) -> None:
+    """What each device holds, stage by stage, all of them together, and the host; nothing for a single device."""
+    host = spread["host"]
+    if len(spread["stages"]) == 1 and spread["stages"][0]["devices"] == 1 and host is None:
+        return
+    rows = [] if host is None else [("host", "1", _layers(0, spread["offloaded"]), *_brief(host))]
+    for row in spread["stages"]:
+        rows.append((f"stage {row['stage']}", str(row["devices"]), _layers(*row["layers"]), *_brief(row)))
+    words = f"Memory of each device, {spread['parallel']}"
+    kinds = [number(kind) for _, kind in KINDS]
+    out.add(words, ["", number("devices"), "layers", *kinds], rows)
+    out.say("", f"all devices together: {shown(spread['total'])}")
+
+
+def _brief(row: Mapping[str, Figure]) -> list[str]:
+    return [size(row[name].value) for name, _ in KINDS]
+
+
+def _layers(start: int, stop: int) -> str:
+    return f"{start} to {stop - 1}" if stop > start else "none"
 
 
 def add_verdict(out: Page, result: Mapping[str, Any]) -> None:
     """Whether it fits, up to which context, and what would help."""
     capacity = result["capacity"]
     limit = result["limit"]
+    stages = result["spread"]["stages"]
     if capacity is not None:
-        limit = f"{size(capacity)} = {binary_size(capacity)} ({limit})"
+        several = any(row["devices"] > 1 for row in stages) or len(stages) > 1
+        each = "each of " if several else ""
+        limit = f"{size(capacity)} = {binary_size(capacity)} ({each}{limit})"
     lines = [f"{VERDICTS[result['fits']]}: limit {limit}", result["advice"]]
     if result["max_context"] is not None:
         lines.append(f"longest context that fits: {_longest(result['max_context'])}")
@@ -94,8 +129,13 @@ def add_speed(out: Page, result: Mapping[str, Any]) -> None:
         ("latency", "ttft", "time to first token"),
         ("latency", "tpot", "time per token"),
         ("latency", "tokens_per_second", "tokens a second, all sequences"),
+        ("money", "usd_per_hour", "price of an hour"),
+        ("money", "usd_per_million_input_tokens", "price of a million tokens in"),
         ("money", "usd_per_million_tokens", "price of a million tokens out"),
+        ("money", "joules_per_input_token", "energy per token in"),
         ("money", "joules_per_token", "energy per token out"),
+        ("money", "g_co2_per_million_input_tokens", "CO2 of a million tokens in"),
+        ("money", "g_co2_per_million_tokens", "CO2 of a million tokens out"),
     )
     for group, name, words in labels:
         figure = result[group][name]
@@ -104,6 +144,49 @@ def add_speed(out: Page, result: Mapping[str, Any]) -> None:
             note = f", bound by {result['bound'][bound]}" if bound in result["bound"] else ""
             rows.append((words, shown(figure) + note))
     out.add("Compute, time and money", ["", ""], rows)
+
+
+def add_users(out: Page, result: Mapping[str, Any]) -> None:
+    """What each of several users sees, and up to how many of them the bounds hold."""
+    served, limits = result["under_load"], result["limits"]
+    words = {
+        "ttft": "time to first token",
+        "tpot": "time per token",
+        "tokens_per_second_per_user": "tokens a second, each user",
+        "tokens_per_second": "tokens a second, all users",
+    }
+    if served is not None:
+        out.add("Under a steady load of this batch", ["", ""], [(words[name], shown(served[name])) for name in words])
+    if limits is None:
+        return
+    names = {"memory": "memory allows", "tpot": "the time per token allows", "ttft": "the time to first token allows"}
+    rows = [
+        (names[name], f"{shown(limits[name])}{', which binds' if name == limits['binds'] else ''}")
+        for name in names
+        if limits[name] is not None
+    ]
+    out.add("Sequences at once", ["", ""], rows or [("", "nothing is known that would bind")])
+
+
+def add_speculation(out: Page, told: Mapping[str, Any] | None) -> None:
+    """What a draft takes and gives."""
+    if told is None:
+        return
+    rows = [("tokens proposed, share accepted", f"{told['draft_tokens']}, {told['accept']:g}")]
+    if told["memory"] is not None:
+        rows.append(("memory of the draft, each device", shown(told["memory"]["total"])))
+    for name, words in (
+        ("expected_tokens", "tokens a step"),
+        ("tpot", "time per token"),
+        ("tokens_per_second", "tokens a second, all sequences"),
+        ("speedup", "times as fast as without"),
+        ("pays_from", "share from which it pays"),
+    ):
+        if told[name] is not None:
+            rows.append((words, shown(told[name])))
+        elif name == "pays_from" and told["tpot"] is not None:
+            rows.append((words, "none: it never pays"))
+    out.add(f"With {told['draft']} as a draft", ["", ""], rows)
 
 
 def add_kept(out: Page, result: Mapping[str, Any]) -> None:
@@ -116,6 +199,30 @@ def add_kept(out: Page, result: Mapping[str, Any]) -> None:
         [number("tensors"), "codec and reason"],
         [(str(count), reason) for reason, count in folded.items()],
     )
+
+
+def add_roofline(out: Page, result: Mapping[str, Any]) -> None:
+    """What each kind of part does in a step, a table a phase. The times of a table sum to that of the step."""
+    for phase, words in (("decode", "one decode step"), ("prefill", "the pass over the prompt")):
+        rows = result["roofline"].get(phase, [])
+        whole = sum(row["seconds"] for row in rows)
+        out.add(
+            f"Roofline of {words}",
+            ["part", *map(number, ("number", "FLOP", "read", "FLOP/byte", "time")), "bound by", Column("", "bar")],
+            [
+                (
+                    row["name"],
+                    f"{row['count']:,.0f}",
+                    in_unit(row["flops"], "FLOP"),
+                    size(row["bytes"]),
+                    "" if row["intensity"] is None else f"{row['intensity']:,.1f}",
+                    in_unit(row["seconds"], "s"),
+                    row["bound"],
+                    row["seconds"] / whole,
+                )
+                for row in rows
+            ],
+        )
 
 
 def add_derivations(out: Page, result: Mapping[str, Any]) -> None:

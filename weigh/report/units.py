@@ -27,7 +27,7 @@ def binary_size(count: float) -> str:
     while abs(value) >= 1024 and index < len(units) - 1:
         value /= 1024
         index += 1
-    return f"{f'{value:.0f}' if value == int(value) else _three(value)} {units[index]}"
+    return f"{f'{value:.0f}' if value == int(value) else three(value)} {units[index]}"
 
 
 def quantity(count: float) -> str:
@@ -45,19 +45,24 @@ def energy(joules: float) -> str:
     return scaled(joules * 1e3, ("mJ", "J", "kJ", "MJ", "GJ"))
 
 
+def mass(grams: float) -> str:
+    """Mass: 82.0 mg, 1.20 g, 3.40 kg, 2.10 t."""
+    return scaled(grams * 1e3, ("mg", "g", "kg", "t"))
+
+
 def duration(seconds: float) -> str:
     """Time: 1.20 ms, 3.40 s, 2.10 h."""
     if seconds < 1e-3:
-        return f"{_three(seconds * 1e6)} us"
+        return f"{three(seconds * 1e6)} us"
     if seconds < 1:
-        return f"{_three(seconds * 1e3)} ms"
+        return f"{three(seconds * 1e3)} ms"
     if seconds < 120:
-        return f"{_three(seconds)} s"
+        return f"{three(seconds)} s"
     if seconds < 7200:
-        return f"{_three(seconds / 60)} min"
+        return f"{three(seconds / 60)} min"
     if seconds < 172_800:
-        return f"{_three(seconds / 3600)} h"
-    return f"{_three(seconds / 86400)} days"
+        return f"{three(seconds / 3600)} h"
+    return f"{three(seconds / 86400)} days"
 
 
 def percent(part: float, whole: float) -> str:
@@ -72,11 +77,12 @@ def scaled(value: float, units: tuple[str, ...], *, space: str = " ") -> str:
     while abs(number) >= 999.5 and index < len(units) - 1:
         number /= 1000
         index += 1
-    text = f"{number:.0f}" if index == 0 and number == int(number) else _three(number)
+    text = f"{number:.0f}" if index == 0 and number == int(number) else three(number)
     return f"{text}{space}{units[index]}".rstrip()
 
 
-def _three(number: float) -> str:
+def three(number: float) -> str:
+    """To three significant digits: 0.0139, 2.41, 36.0, 1,024."""
     magnitude = abs(number)
     if magnitude >= 99.95:
         return f"{number:,.0f}"
@@ -91,7 +97,7 @@ def _three(number: float) -> str:
 def shown(figure: Figure | None) -> str:
     """A Figure in its unit with its basis mark, and its interval where it has one: 1.20 GB [1.10, 1.31] ~.
 
-    The ends name their unit where it is another: 906 us [644 us, 1.09 ms].
+    The ends name their unit where it is another: 906 us [644 us, 1.09 ms]; left out where they print as the value does.
     """
     if figure is None:
         return "-"
@@ -99,6 +105,9 @@ def shown(figure: Figure | None) -> str:
     if figure.low == figure.high:
         return f"{in_unit(figure.value, figure.unit)} {mark}"
     value, low, high = (in_unit(number, figure.unit) for number in (figure.value, figure.low, figure.high))
+    if value == low == high:
+        # An interval narrower than the digits shown would only look like a slip.
+        return f"{value} {mark}"
     unit = value.partition(" ")[2]
     if unit and low.endswith(f" {unit}") and high.endswith(f" {unit}"):
         low, high = low.removesuffix(f" {unit}"), high.removesuffix(f" {unit}")
@@ -118,9 +127,11 @@ def in_unit(value: float, unit: str) -> str:
         "FLOP": operations,
         "parameters": quantity,
         "tokens": lambda count: f"{count:,.0f}",
-        "tokens/s": lambda rate: f"{_three(rate)} tok/s",
-        "USD": lambda price: f"${_three(price)}",
+        "tokens/s": lambda rate: f"{three(rate)} tok/s",
+        "USD": lambda price: f"${three(price)}",
+        "USD/h": lambda price: f"${three(price)}/h",
         "J": energy,
+        "g": mass,
         "bits": lambda bits: f"{bits:.2f} bits",
     }
-    return formats[unit](value) if unit in formats else f"{_three(value)} {unit}"
+    return formats[unit](value) if unit in formats else f"{three(value)} {unit}"

@@ -9,16 +9,19 @@ import pytest
 
 from weigh.commands.source import load
 from weigh.cost.train.compute import model_flops, passes, work
-from weigh.cost.train.efficiency import efficiency
+from weigh.cost.train.efficiency import efficiencies
 from weigh.cost.train.layout import Layout, Training
+from weigh.cost.train.model_states import ModelStates
 from weigh.cost.train.optimizers import find_optimizer, find_precision
 from weigh.cost.train.step import GOODPUT, goodput, mfu, run, step
-from weigh.cost.train.terms import TERMS, links, peak, terms
+from weigh.cost.train.terms import TERMS, links, loads, peak, terms
 from weigh.devices import find
 from weigh.types import Figure, WeighError, Why
 
 A100 = find("a100").device
 BF16 = find_precision("bf16")
+MODEL = load("gpt-3-175b")
+MODEL = load("gpt-3-175b")
 GPT = Layout(tp=8, pp=16, dp=8, recompute="full")
 STEP = Training(1536, 2048)
 
@@ -76,15 +79,17 @@ def test_a_batch_twice_as_large_takes_less_than_twice_as_long() -> None:
 
 
 def test_the_interval_is_wider_where_the_device_was_not_measured() -> None:
-    measured, other = seconds(GPT), seconds(GPT, on="h100")
+    measured, other = seconds(GPT), seconds(GPT, on="h200")
     assert (measured.basis, other.basis) == ("derived", "assumed")
     assert other.high / other.value > measured.high / measured.value > 1 > measured.low / measured.value
     assert other.value < measured.value
 
 
 def test_every_term_is_there_and_none_is_negative() -> None:
-    found = terms(load("gpt-3-175b"), GPT, STEP, A100, BF16, 10**9)
-    assert set(found) == set(TERMS) == set(efficiency().coefficients)
+    model = load("gpt-3-175b")
+    found = terms(model, GPT, STEP, A100, BF16, loads(model, GPT, ModelStates(0, 0, 0, 10**9), BF16))
+    assert set(found) == set(TERMS)
+    assert all(set(one.coefficients) == set(TERMS) for one in efficiencies())
     assert min(found.values()) >= 0
 
 
@@ -92,9 +97,14 @@ def test_a_device_that_states_too_little_has_no_time() -> None:
     with pytest.raises(WeighError) as caught:
         seconds(GPT, on="8GB")
     assert caught.value.rule == "TRAIN-DEVICE"
-    for ask in (lambda device: links(device), lambda device: peak(device, find_precision("fp8"))):
+    alone = replace(A100, link_bandwidth=None, host_bandwidth=None)
+    assert links(alone) is None
+    for ask in (
+        lambda: terms(MODEL, GPT, STEP, alone, BF16, loads(MODEL, GPT, ModelStates(0, 0, 0, 10**9), BF16)),
+        lambda: peak(A100, find_precision("fp8")),
+    ):
         with pytest.raises(WeighError, match="not known"):
-            ask(replace(A100, link_bandwidth=None, host_bandwidth=None))
+            ask()
 
 
 def test_links_are_one_direction_and_a_ring_uses_every_adapter() -> None:
@@ -142,5 +152,5 @@ def test_a_file_that_lacks_terms_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "efficiency.toml"
     file.write_text(text)
     with pytest.raises(WeighError) as caught:
-        efficiency(file)
+        efficiencies(file)
     assert caught.value.rule == "TRAIN-EFFICIENCY"

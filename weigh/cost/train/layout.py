@@ -1,7 +1,7 @@
 """How a model is spread over devices for training, and which layouts are legal.
 
 A Layout is the whole choice: degrees, microbatch, schedule, and what is computed again. `refusals` says everything
-that is wrong with one, each in words that name the numbers; to add a rule, add a check to `_CHECKS`.
+that is wrong with one, each in words that name the numbers; to add a rule, add it to `RULES`.
 """
 
 from __future__ import annotations
@@ -85,8 +85,14 @@ def parse(words: str) -> Layout:
 
     With interleave > 1 the schedule is `interleaved`. Errors: LAYOUT-WORDS (exit code 2).
     """
+    found: dict[str, Any] = named(words)
+    return replace(Layout(schedule="interleaved" if found.get("interleave", 1) > 1 else "1f1b"), **found)
+
+
+def named(words: str) -> dict[str, int]:
+    """The fields that the words name. Errors: LAYOUT-WORDS (exit code 2)."""
     known = (*DEGREES, "zero", "microbatch", "interleave")
-    found: dict[str, Any] = {}
+    found: dict[str, int] = {}
     for word in filter(None, (word.strip() for word in words.split(","))):
         name, equals, value = word.partition("=")
         name = name.strip().lower()
@@ -96,20 +102,21 @@ def parse(words: str) -> Layout:
         if not value.strip().isdecimal() or len(value.strip()) > 9:
             raise _refusal("WORDS", f"`{word}` in --parallel is no whole number", "as in tp=8,pp=2")
         found[name] = int(value)
-    return replace(Layout(schedule="interleaved" if found.get("interleave", 1) > 1 else "1f1b"), **found)
+    return found
 
 
 def refusals(layout: Layout, model: Model, training: Training, devices: int) -> tuple[WeighError, ...]:
     """Everything that is wrong with the layout for this model, batch and number of devices; empty where it is legal.
 
-    Rules: LAYOUT-DEGREE, then, where the degrees are numbers to compute with, LAYOUT-DEVICES, LAYOUT-HEADS,
-    LAYOUT-LAYERS, LAYOUT-EXPERTS, LAYOUT-BATCH, LAYOUT-SEQUENCE, LAYOUT-ZERO, LAYOUT-SCHEDULE. All have exit code 2.
+    Rules: LAYOUT-DEGREE, then, where the degrees are numbers to compute with, LAYOUT-DEVICES and those of `RULES`:
+    LAYOUT-HEADS, LAYOUT-LAYERS, LAYOUT-EXPERTS, LAYOUT-BATCH, LAYOUT-SEQUENCE, LAYOUT-SCHEDULE. All have exit code 2.
     """
-    wrong = tuple(_degrees(layout, training))
+    wrong = tuple(unusable(layout, training))
     if wrong:
         return wrong
     sizes = model.dimensions
-    return (*_count(layout, devices), *(error for check in _CHECKS for error in check(layout, training, sizes)))
+    broken = (rule for rule in RULES if rule.broken(layout, training, sizes))
+    return (*_count(layout, devices), *(_refusal(one.name, one.words(layout, training, sizes)) for one in broken))
 
 
 def check(layout: Layout, model: Model, training: Training, devices: int) -> None:
@@ -118,10 +125,8 @@ def check(layout: Layout, model: Model, training: Training, devices: int) -> Non
         raise refusal
 
 
-Checks = Iterator[WeighError]
-
-
-def _degrees(layout: Layout, training: Training) -> Checks:
+def unusable(layout: Layout, training: Training) -> Iterator[WeighError]:
+    """Numbers that are none to compute with, and words that name nothing."""
     for name in (*DEGREES, "microbatch", "interleave", "recompute_every"):
         value = getattr(layout, name)
         if value < 1:
@@ -137,7 +142,7 @@ def _degrees(layout: Layout, training: Training) -> Checks:
         yield _refusal("SCHEDULE", f"there is no schedule `{layout.schedule}`", f"known: {', '.join(ORDERS)}")
 
 
-def _count(layout: Layout, devices: int) -> Checks:
+def _count(layout: Layout, devices: int) -> Iterator[WeighError]:
     if layout.devices != devices:
         product = " x ".join(f"{name} {getattr(layout, name)}" for name in ("tp", "pp", "dp", "cp"))
         hint = ""
@@ -147,73 +152,120 @@ def _count(layout: Layout, devices: int) -> Checks:
         yield _refusal("DEVICES", f"{product} = {layout.devices} devices, and there are {devices}", hint)
 
 
-def _tensor(layout: Layout, _training: Training, sizes: Mapping[str, int]) -> Checks:
-    tp, heads = layout.tp, sizes.get("heads")
-    if tp == 1:
-        if layout.sequence_parallel:
-            yield _refusal("SEQUENCE", "sequence parallelism divides what tensor parallelism leaves whole: tp is 1")
-        return
-    if heads is None:
-        yield _refusal("HEADS", "tensor parallelism divides heads, and the model tells of none")
-        return
-    kv = sizes.get("kv_heads", heads)
-    if heads % tp:
-        yield _refusal("HEADS", f"{heads} heads do not divide by tp = {tp}")
-    elif kv % tp and tp % kv:
-        yield _refusal("HEADS", f"{kv} heads of keys neither divide by tp = {tp} nor are repeated evenly")
+# --------------------------------------------------------------------------------------------------- rules
 
 
-def _layers(layout: Layout, _training: Training, sizes: Mapping[str, int]) -> Checks:
-    runs, layers = layout.pp * layout.interleave, sizes.get("layers", 0)
-    if layers % runs:
-        what = f"pp x interleave = {runs} runs" if layout.interleave > 1 else f"pp = {layout.pp} stages"
-        yield _refusal("LAYERS", f"{layers} layers do not divide into {what}")
+Sizes = Mapping[str, int]
 
 
-def _experts(layout: Layout, _training: Training, sizes: Mapping[str, int]) -> Checks:
-    if layout.ep == 1:
-        return
-    experts = sizes.get("experts", 0)
-    if not experts:
-        yield _refusal("EXPERTS", f"ep = {layout.ep}, and the model has no experts")
-    elif experts % layout.ep:
-        yield _refusal("EXPERTS", f"{experts} experts do not divide by ep = {layout.ep}")
-    if layout.shards % layout.ep:
-        yield _refusal("EXPERTS", f"ep = {layout.ep} does not divide dp x cp = {layout.shards}")
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What makes a layout illegal, and how that is said of one.
+
+    `broken` takes a Layout, or many as one whose fields are arrays of the same length (`search.py`), and gives a truth
+    or an array of them: it compares numbers and never branches on one.
+    """
+
+    name: str
+    broken: Callable[[Any, Training, Sizes], Any]
+    words: Callable[[Layout, Training, Sizes], str]
 
 
-def _batch(layout: Layout, training: Training, _sizes: Mapping[str, int]) -> Checks:
-    at_once = layout.dp * layout.microbatch
-    if training.batch % at_once:
-        yield _refusal("BATCH", f"{training.batch} sequences do not divide by dp x microbatch = {at_once}")
-        return
-    count = microbatches(layout, training)
-    if layout.schedule == "interleaved" and count % layout.pp:
-        yield _refusal("SCHEDULE", f"interleaving takes a multiple of pp = {layout.pp} as microbatches, not {count}")
+def _microbatches_left(at: Any, training: Training) -> Any:
+    """Where the batch divides, the microbatches that the last round of an interleaved pipeline has."""
+    even = training.batch % (at.dp * at.microbatch) == 0
+    return even * (microbatches(at, training) % at.pp)
 
 
-def _sequence(layout: Layout, training: Training, _sizes: Mapping[str, int]) -> Checks:
-    divides = layout.cp * (layout.tp if layout.sequence_parallel else 1)
-    if training.sequence % divides:
-        what = "cp x tp" if layout.sequence_parallel else "cp"
-        yield _refusal("SEQUENCE", f"{training.sequence} tokens do not divide by {what} = {divides}")
+def _kv(at: Any, sizes: Sizes) -> Any:
+    """Whether heads of keys are neither divided evenly nor repeated evenly."""
+    kv = sizes.get("kv_heads", sizes.get("heads", 1))
+    return (sizes.get("heads", 1) % at.tp == 0) & (kv % at.tp != 0) & (at.tp % kv != 0)
 
 
-def _schedule(layout: Layout, _training: Training, _sizes: Mapping[str, int]) -> Checks:
-    if layout.interleave > 1 and layout.schedule != "interleaved":
-        yield _refusal("SCHEDULE", f"the schedule {layout.schedule} gives each stage one run of layers")
-    if layout.interleave > 1 and layout.pp == 1:
-        yield _refusal("SCHEDULE", "there is nothing to interleave with one stage")
+def _runs(at: Layout) -> str:
+    return f"pp x interleave = {at.pp * at.interleave} runs" if at.interleave > 1 else f"pp = {at.pp} stages"
 
 
-_CHECKS: tuple[Callable[[Layout, Training, Mapping[str, int]], Checks], ...] = (
-    _tensor,
-    _layers,
-    _experts,
-    _batch,
-    _sequence,
-    _schedule,
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "SEQUENCE",
+        lambda at, _step, _sizes: (at.tp == 1) & at.sequence_parallel,
+        lambda *_: "sequence parallelism divides what tensor parallelism leaves whole: tp is 1",
+    ),
+    Rule(
+        "HEADS",
+        lambda at, _step, sizes: (at.tp > 1) & ("heads" not in sizes),
+        lambda *_: "tensor parallelism divides heads, and the model tells of none",
+    ),
+    Rule(
+        "HEADS",
+        lambda at, _step, sizes: sizes.get("heads", 0) % at.tp != 0,
+        lambda at, _step, sizes: f"{sizes['heads']} heads do not divide by tp = {at.tp}",
+    ),
+    Rule(
+        "HEADS",
+        lambda at, _step, sizes: _kv(at, sizes),
+        lambda at, _step, sizes: (
+            f"{sizes['kv_heads']} heads of keys neither divide by tp = {at.tp} nor are repeated evenly"
+        ),
+    ),
+    Rule(
+        "LAYERS",
+        lambda at, _step, sizes: sizes.get("layers", 0) % (at.pp * at.interleave) != 0,
+        lambda at, _step, sizes: f"{sizes['layers']} layers do not divide into {_runs(at)}",
+    ),
+    Rule(
+        "EXPERTS",
+        lambda at, _step, sizes: (at.ep > 1) & (not sizes.get("experts")),
+        lambda at, _step, _sizes: f"ep = {at.ep}, and the model has no experts",
+    ),
+    Rule(
+        "EXPERTS",
+        lambda at, _step, sizes: sizes.get("experts", 0) % at.ep != 0,
+        lambda at, _step, sizes: f"{sizes['experts']} experts do not divide by ep = {at.ep}",
+    ),
+    Rule(
+        "EXPERTS",
+        lambda at, _step, _sizes: at.shards % at.ep != 0,
+        lambda at, _step, _sizes: f"ep = {at.ep} does not divide dp x cp = {at.shards}",
+    ),
+    Rule(
+        "BATCH",
+        lambda at, step, _sizes: step.batch % (at.dp * at.microbatch) != 0,
+        lambda at, step, _sizes: f"{step.batch} sequences do not divide by dp x microbatch = {at.dp * at.microbatch}",
+    ),
+    Rule(
+        "SCHEDULE",
+        lambda at, step, _sizes: (at.schedule == "interleaved") & (_microbatches_left(at, step) != 0),
+        lambda at, step, _sizes: (
+            f"interleaving takes a multiple of pp = {at.pp} as microbatches, not {microbatches(at, step)}"
+        ),
+    ),
+    Rule(
+        "SEQUENCE",
+        lambda at, step, _sizes: step.sequence % at.cp != 0,
+        lambda at, step, _sizes: f"{step.sequence} tokens do not divide by cp = {at.cp}",
+    ),
+    Rule(
+        "SEQUENCE",
+        lambda at, step, _sizes: (
+            at.sequence_parallel & (step.sequence % at.cp == 0) & (step.sequence // at.cp % at.tp != 0)
+        ),
+        lambda at, step, _sizes: f"{step.sequence} tokens do not divide by cp x tp = {at.cp * at.tp}",
+    ),
+    Rule(
+        "SCHEDULE",
+        lambda at, _step, _sizes: (at.interleave > 1) & (at.schedule != "interleaved"),
+        lambda at, _step, _sizes: f"the schedule {at.schedule} gives each stage one run of layers",
+    ),
+    Rule(
+        "SCHEDULE",
+        lambda at, _step, _sizes: (at.interleave > 1) & (at.pp == 1),
+        lambda *_: "there is nothing to interleave with one stage",
+    ),
 )
+"""Every reason; to add one, add it here."""
 
 
 def _refusal(rule: str, message: str, hint: str = "") -> WeighError:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+from weigh.numbers import Number, chosen, rounded_up
 from weigh.types import WeighError
 
 OUTSIDE = frozenset({"embedding", "position", "head"})
@@ -44,22 +45,24 @@ PRECISIONS: Mapping[str, Precision] = {
 
 @dataclass(frozen=True, slots=True)
 class Optimizer:
-    """What it keeps for a tensor, in bytes, by the tensor's shape (outermost first) and role."""
+    """What it keeps for a tensor, in bytes, by the tensor's shape (outermost first) and role.
+
+    The lengths of a shape may be arrays, one entry a layout."""
 
     id: str
     name: str
-    state: Callable[[tuple[int, ...], str], int]
+    state: Callable[[tuple[Number, ...], str], Number]
     source: str
 
 
-def _per_value(each: int) -> Callable[[tuple[int, ...], str], int]:
-    def state(shape: tuple[int, ...], _role: str) -> int:
+def _per_value(each: int) -> Callable[[tuple[Number, ...], str], Number]:
+    def state(shape: tuple[Number, ...], _role: str) -> Number:
         return each * prod(shape)
 
     return state
 
 
-def adafactor(shape: tuple[int, ...], _role: str) -> int:
+def adafactor(shape: tuple[Number, ...], _role: str) -> Number:
     """Sums over rows and over columns of the squares of each matrix, 4 (r + c) bytes; of a vector all squares.
 
     Leading axes (experts) count matrices. Without momentum, as published. Source: arXiv 1804.04235, section 3.
@@ -70,7 +73,7 @@ def adafactor(shape: tuple[int, ...], _role: str) -> int:
     return 4 * prod(stack) * (rows + columns)
 
 
-def muon(shape: tuple[int, ...], role: str) -> int:
+def muon(shape: tuple[Number, ...], role: str) -> Number:
     """One momentum of each hidden matrix, 4 bytes a value; vectors, tables and the head are AdamW's, 8 bytes.
 
     Source: kellerjordan.github.io/posts/muon, as told in github.com/microsoft/DeepSpeed/commit/67b365a.
@@ -78,14 +81,14 @@ def muon(shape: tuple[int, ...], role: str) -> int:
     return (4 if len(shape) >= 2 and role not in OUTSIDE else 8) * prod(shape)
 
 
-def adamw_8bit(shape: tuple[int, ...], _role: str) -> int:
+def adamw_8bit(shape: tuple[Number, ...], _role: str) -> Number:
     """Two moments of a byte a value, and a float32 for each block of 256; tensors below 4,096 values stay at 8 bytes.
 
     Source: arXiv 2110.02861 (blocks of 2,048); the least size is the `min_8bit_size` of bitsandbytes' optimizers.
     Unverified: that its blocks are of 256 by now, which makes 1.6 % of the state, and 0.2 % in the paper.
     """
     values = prod(shape)
-    return 8 * values if values < 4096 else 2 * (values + 4 * -(-values // 256))
+    return chosen(values < 4096, 8 * values, 2 * (values + 4 * rounded_up(values, 256)))
 
 
 OPTIMIZERS: Mapping[str, Optimizer] = {

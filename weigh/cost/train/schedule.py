@@ -2,7 +2,7 @@
 
 The simulation is the judge. It proves that an order cannot deadlock, and tells how long a step takes, how long each
 stage waits, and how many microbatches a stage holds at most. The closed forms of the literature, which a search over
-many layouts can afford, are in `bubble` and `held`; tests hold them against the simulation. To add a schedule: a
+many layouts can afford, are in `waiting` and `in_flight`; tests hold them against the simulation. To add a schedule: a
 function that gives the order of one stage, and its name in `ORDERS`.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from weigh.numbers import Number, smaller
 from weigh.types import WeighError
 
 Work = Literal["forward", "backward", "weights"]
@@ -236,14 +237,18 @@ def _before(task: Task, stage: int, last: int, chunks: int) -> tuple[int, Task] 
 
 
 def bubble(name: str, pipeline: Pipeline, durations: Durations) -> float:
-    """Waiting as a share of working, where sending takes no time.
+    """Waiting as a share of working, where sending takes no time: `waiting` of a pipeline."""
+    return float(waiting(name, pipeline.stages, pipeline.microbatches, pipeline.chunks, durations))
+
+
+def waiting(name: str, p: Number, m: Number, v: Number, durations: Durations) -> Number:
+    """The same of p stages, m microbatches and v chunks a stage, which may be arrays.
 
     gpipe, 1f1b: (p - 1) / m, since the first microbatch fills the pipeline and the last empties it. interleaved:
     (p - 1) / (m v), since a chunk is v times shorter (arXiv 2104.04473, section 2.2). zero-bubble:
     (p - 1) (f + b - w) / (m (f + b + w)) where that is positive (arXiv 2401.10241, ZB-H1), with at least as many
     microbatches as stages; simulated, its waiting never differs by more than rounding where f = b = w.
     """
-    p, m, v = pipeline.stages, pipeline.microbatches, pipeline.chunks
     if name == "zero-bubble":
         whole = durations.forward + durations.backward + durations.weights
         return (p - 1) * max(durations.forward + durations.backward - durations.weights, 0.0) / (m * whole)
@@ -251,16 +256,20 @@ def bubble(name: str, pipeline: Pipeline, durations: Durations) -> float:
 
 
 def held(name: str, pipeline: Pipeline, stage: int) -> int:
-    """Most chunks of microbatches that a stage holds activations of.
+    """Most chunks of microbatches that a stage holds activations of: `in_flight` of a pipeline."""
+    return int(in_flight(name, pipeline.stages, pipeline.microbatches, pipeline.chunks, stage))
+
+
+def in_flight(name: str, p: Number, m: Number, v: Number, stage: Number) -> Number:
+    """The same of p stages, m microbatches and v chunks a stage, which may be arrays.
 
     gpipe: all. 1f1b: its own and one for each stage behind it. interleaved: what is done ahead and one more.
     zero-bubble: as many as there are stages, on every stage.
     """
-    p, m, v = pipeline.stages, pipeline.microbatches, pipeline.chunks
     if name == "gpipe":
         return m
     if name == "zero-bubble":
-        return min(p, m)
+        return smaller(p, m)
     if name == "interleaved":
-        return min(2 * (p - stage - 1) + (v - 1) * p + 1, m * v)
-    return min(p - stage, m)
+        return smaller(2 * (p - stage - 1) + (v - 1) * p + 1, m * v)
+    return smaller(p - stage, m)

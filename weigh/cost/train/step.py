@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from weigh.cost.train.compute import model_flops
-from weigh.cost.train.efficiency import efficiency
+from weigh.cost.train.efficiency import efficiency, framework_of, real_seconds
 from weigh.cost.train.layout import Layout, Training
 from weigh.cost.train.model_states import model_states
 from weigh.cost.train.optimizers import Optimizer, Precision
-from weigh.cost.train.terms import peak, terms
+from weigh.cost.train.terms import FAR, NEAR, loads, peak, terms
+from weigh.cost.train.tuning import WHOLE, Tuning, effort
 from weigh.types import Basis, Cluster, Device, Figure, Model, Why
 
 DRAW = (0.7, 0.85, 1.0)
@@ -38,30 +39,61 @@ class Run:
 
 
 def step(
-    model: Model, layout: Layout, training: Training, device: Device, optimizer: Optimizer, precision: Precision
+    model: Model,
+    layout: Layout,
+    training: Training,
+    device: Device,
+    optimizer: Optimizer,
+    precision: Precision,
+    framework: str | None = None,
+    tuned: Tuning = WHOLE,
+    *,
+    offloaded: bool = False,
 ) -> Figure:
     """Seconds of one step: the sum of the terms, each times its fitted coefficient.
 
-    Source: weigh/cost/train/efficiency.toml, which names the fit and its left-out error.
-    Off by, on rows that were not fitted: 2.7 % on average and 6.6 % at worst on arXiv 2205.05198, table 5; 7.4 % and
-    27 % on MPT of 13 to 70 billion parameters. On H100 (torchtitan) it is 20 to 31 % too short.
-    Ignores: data loading, experts' all-to-all, exchange of keys in context parallelism, overlap that a framework
-    adds. Devices other than the measured one are assumed to be alike.
+    `framework`: a word of `efficiency.FRAMEWORKS`; without one, what most run such a layout under.
+    Source: weigh/cost/train/efficiency.toml, which names the fits and their left-out errors; rows that were not fitted
+    stand in weigh/published (`weigh validate "step time"`).
+    Ignores: overlap that a framework adds to what the terms say, uneven experts, evaluation, checkpoints.
     """
-    states = model_states(model, layout, 0, optimizer, precision)
-    ideal = terms(model, layout, training, device, precision, states.master + states.optimizer)
-    fitted = efficiency()
-    seconds = {name: ideal[name] * fitted.coefficients[name] for name in ideal}
-    whole = sum(seconds.values())
-    same = device.id == fitted.device
-    low, high = (fitted.low, fitted.high) if same else (fitted.low**2, fitted.high**2)
-    basis: Basis = "derived" if same else "assumed"
-    return Figure(whole, whole * low, whole * high, "s", basis, Why("sum of the terms", seconds, fitted.source))
+    states = model_states(model, layout, 0, optimizer, precision, tuned)
+    moved = loads(model, layout, states, precision, tuned=tuned, offloaded=offloaded)
+    ideal = terms(model, layout, training, device, precision, moved)
+    words = framework or framework_of(layout)
+    fitted, measured = efficiency(device, words)
+    parts = real_seconds(ideal, device, words, fitted)
+    whole = sum(parts.values())
+    low, high = (fitted.low, fitted.high) if measured else (fitted.low**2, fitted.high**2)
+    basis: Basis = "derived" if measured else "assumed"
+    given = {**parts, "framework": words, "coefficients": f"{fitted.generation}, {fitted.framework}"}
+    return Figure(whole, whole * low, whole * high, "s", basis, Why("sum of the terms", given, fitted.source))
 
 
-def mfu(model: Model, training: Training, cluster: Cluster, precision: Precision, seconds: Figure) -> Figure:
+def communication(seconds: Figure) -> dict[str, Figure]:
+    """Seconds of a step in which devices wait for their links: those inside a node or rack, and those between nodes.
+
+    What runs beside the products is not part of them (`hidden`, in the derivation of the step).
+    """
+    found = {}
+    for name, which in (("near", NEAR), ("far", FAR)):
+        given = {term: float(seconds.why.inputs[term]) for term in which}
+        value, share = sum(given.values()), seconds.value or 1.0
+        ends = (value * seconds.low / share, value * seconds.high / share)
+        found[name] = Figure(value, *ends, "s", seconds.basis, Why("sum of the terms of these links", given))
+    return found
+
+
+def mfu(
+    model: Model,
+    training: Training,
+    cluster: Cluster,
+    precision: Precision,
+    seconds: Figure,
+    tuned: Tuning = WHOLE,
+) -> Figure:
     """Model FLOPs of a step / (its time x devices x peak of the precision), as a fraction."""
-    flops = model_flops(model, training)
+    flops = model_flops(model, training, effort(model, tuned))
     most = cluster.count * peak(cluster.device, precision)
     given = {"model_flops": flops.value, "devices_x_peak": most, "step": seconds.value}
     value, low, high = (flops.value / (most * end) for end in (seconds.value, seconds.high, seconds.low))
@@ -119,3 +151,10 @@ def _joules(device: Device, hours: list[float]) -> Figure | None:
     value, low, high = (3600 * power.value * hour for hour in hours)
     why = Why("device_hours x 3600 x power_w x draw", {"power_w": power.value, "draw": list(DRAW)}, power.source)
     return Figure(value * DRAW[1], low * DRAW[0], high * DRAW[2], "J", "assumed", why)
+
+
+def carbon(joules: Figure, grams_per_kwh: float) -> Figure:
+    """Grams of CO2 of so much energy where a kilowatt-hour of the grid stands for `grams_per_kwh`. 1 kWh = 3.6e6 J."""
+    value, low, high = (end / 3.6e6 * grams_per_kwh for end in (joules.value, joules.low, joules.high))
+    given = {"joules": joules.value, "grams_per_kwh": grams_per_kwh}
+    return Figure(value, low, high, "gCO2", joules.basis, Why("joules / 3.6e6 x grams_per_kwh", given))

@@ -6,7 +6,7 @@ processor the same rules give what is offloaded; the driver's own memory is an a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from weigh import parts
 from weigh.codecs import by_id
@@ -19,9 +19,12 @@ from weigh.engines.llama_cpp.buffers import (
 )
 from weigh.engines.llama_cpp.decoder import EXACT, Decoder, Layer
 from weigh.engines.llama_cpp.resident import STATE_CODECS, VERSION, WINDOWED, overhead_bytes, windowed_states
+from weigh.engines.llama_cpp.unreplayed import SPREAD, UNREPLAYED, compute_bytes
 from weigh.families import family_of
 from weigh.families.audit import promises
-from weigh.types import Basis, Device, Engine, Figure, Job, Model, State, WeighError, Why, counted
+from weigh.numbers import whole
+from weigh.once import once
+from weigh.types import Basis, Device, Engine, Figure, Job, Model, State, Tensor, WeighError, Why, counted
 
 SOURCE = f"llama.cpp as packed in {VERSION}; docs/llama-cpp-memory.md"
 
@@ -57,6 +60,17 @@ DRIVER_BYTES = (0.3e9, 0.5e9, 0.8e9)
 """A context of the graphics driver with llama.cpp's kernels. Assumed from reports of 0.14 to 0.75 GB."""
 
 
+def cannot_read(codec: str, _device: Device) -> str:
+    """It runs every type that ggml has, on every backend, if slowly; what a file of another kind has is converted."""
+    return "" if by_id(codec).ggml_type is not None else "ggml has no such type"
+
+
+def own_cache(_tensors: Sequence[Tensor], _device: Device) -> str:
+    """`--cache-type-k` and `--cache-type-v` are f16 by default, whatever the weights are."""
+    return "f16"
+
+
+@once()
 def states(model: Model) -> tuple[State, ...]:
     """What the model's attention layers keep, with the windows that llama.cpp honours."""
     kept = tuple(state for part in model.parts for state in parts.remembers(part))
@@ -65,7 +79,7 @@ def states(model: Model) -> tuple[State, ...]:
 
 def refuses(model: Model, device: Device) -> WeighError | None:
     """Model types that llama.cpp has no graph for, and processors that it has no backend for."""
-    if model.model_type not in ARCHITECTURES:
+    if model.model_type not in ARCHITECTURES and model.model_type not in UNREPLAYED:
         what = f"does not run the model type `{model.model_type}`"
     elif device.kind == "tpu":
         what = f"does not run on {device.name}"
@@ -80,7 +94,7 @@ def refuses(model: Model, device: Device) -> WeighError | None:
 
 def architecture(model: Model) -> str:
     """llama.cpp's name for a model that it does not refuse."""
-    return ARCHITECTURES[model.model_type or ""]
+    return {**UNREPLAYED, **ARCHITECTURES}[model.model_type or ""]
 
 
 def settings(job: Job) -> Settings:
@@ -97,10 +111,14 @@ def settings(job: Job) -> Settings:
 
 def decoder(job: Job) -> Decoder:
     """The model's layers as llama.cpp's graph builder sees them: heads, widths and the shapes of the tensors."""
-    model = job.model
+    return _decoder(job.model, tuple(_shapes(job).items()))
+
+
+@once()
+def _decoder(model: Model, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Decoder:
     outside: dict[str, tuple[int, ...]] = {}
     inside: dict[int, dict[str, tuple[int, ...]]] = {}
-    for full_name, shape in _shapes(job).items():
+    for full_name, shape in shapes:
         first, _, rest = full_name.partition(".")
         number, _, name = rest.partition(".")
         if first == "blk" and number.isdecimal():
@@ -134,16 +152,26 @@ def decoder(job: Job) -> Decoder:
     )
 
 
-def _shapes(job: Job) -> dict[str, tuple[int, ...]]:
+def _shapes(job: Job) -> Mapping[str, tuple[int, ...]]:
     """Shapes by llama.cpp's names; of another runtime's file those that its conversion would have."""
     if _own_names(job):
-        return {tensor.name: tensor.shape for tensor in job.tensors}
-    promised = promises(job.model, family_of(job.model), "ggml")
+        return _stored_shapes(job.tensors)
+    return _promised(job.model)
+
+
+@once()
+def _promised(model: Model) -> Mapping[str, tuple[int, ...]]:
+    promised = promises(model, family_of(model), "ggml")
     return {promise.name: promise.shape for promise in promised if not promise.optional}
 
 
+@once()
+def _stored_shapes(tensors: tuple[Tensor, ...]) -> Mapping[str, tuple[int, ...]]:
+    return {tensor.name: tensor.shape for tensor in tensors}
+
+
 def _own_names(job: Job) -> bool:
-    return any(tensor.name == "token_embd.weight" for tensor in job.tensors)
+    return any(tensor.name.startswith(("token_embd.", "blk.", "output")) for tensor in job.tensors)
 
 
 def weights(job: Job) -> Mapping[str, Figure]:
@@ -206,6 +234,8 @@ def state(job: Job) -> Figure:
 def activations(job: Job) -> Mapping[str, Figure]:
     """The compute buffer by a replay of llama.cpp's allocator, and the buffer of the logits."""
     how = settings(job)
+    if job.model.model_type in UNREPLAYED:
+        return _unreplayed(job, how)
     built = decoder(job)
     window = next((entry.window for entry in states(job.model) if entry.window is not None), None)
     size = compute_buffer_bytes(built, how, window)
@@ -220,6 +250,46 @@ def activations(job: Job) -> Mapping[str, Figure]:
     return {
         "compute": Figure(size, size * (1 - spread), size * (1 + spread), "B", basis, why),
         "logits": counted(logits, "B", "vocabulary x sequences x 4", SOURCE, vocabulary=built.vocabulary),
+        **_passed_on(job, built.width, how),
+    }
+
+
+COPIES = 4
+"""Of every input, where several devices work on micro-batches at once (GGML_SCHED_MAX_COPIES)."""
+
+
+def _passed_on(job: Job, width: int, how: Settings) -> Mapping[str, Figure]:
+    """What a device keeps of its neighbours: copies of the inputs in a pipeline, a matrix that the host lends.
+
+    With all layers on devices llama.cpp runs micro-batches one behind the other and keeps four copies of each input:
+    of the stream (width x T x 4 bytes) and of the mask (cells x T x 2), of which one is in the graph. With layers on
+    the host every matrix of theirs is copied in for a batch of 32 tokens and more.
+    Source: src/llama-context.cpp (`pipeline_parallel`), ggml/src/ggml-backend.cpp (`n_copies`, `offload_op`).
+    """
+    found = {}
+    if job.stages > 1 and not job.fetched:
+        stream = width * how.tokens * 4
+        mask = how.cells * how.tokens * (2 if how.flash else 4)
+        size = COPIES * stream + (COPIES - 1) * mask
+        inputs = {"copies": COPIES, "stream": stream, "mask": mask}
+        why = Why("copies x stream + (copies - 1) x mask", inputs, SOURCE)
+        found["copies"] = Figure(size, 0, size, "B", "assumed", why)
+    if job.fetched:
+        found["fetched"] = counted(job.fetched, "B", "the largest matrix of the layers on the host", SOURCE)
+    return found
+
+
+def _unreplayed(job: Job, how: Settings) -> Mapping[str, Figure]:
+    """The compute buffer of a graph that nobody replayed, by its largest terms, and the buffer of the logits."""
+    size = compute_bytes(job.model, how)
+    low, high = (whole(share * size) for share in SPREAD)
+    inputs = {"micro_batch": how.tokens, "cells": how.cells, "architecture": architecture(job.model)}
+    why = Why("stream x 4 + largest layer + mask + logits; the graph is not replayed", inputs, SOURCE)
+    vocabulary = job.model.dimensions["vocabulary"]
+    logits = output_buffer_bytes(vocabulary, how)
+    return {
+        "compute": Figure(size, low, high, "B", "assumed", why),
+        "logits": counted(logits, "B", "vocabulary x sequences x 4", SOURCE, vocabulary=vocabulary),
     }
 
 
@@ -237,7 +307,7 @@ def overhead(job: Job) -> Figure:
         {"vocabulary": vocabulary, "merges": known_merges, "tensors": len(job.tensors), "cells": how.cells},
         SOURCE,
     )
-    return Figure(round(value), round(low), round(high), "B", "derived", why)
+    return Figure(whole(value), whole(low), whole(high), "B", "derived", why)
 
 
 def merges(model: Model) -> int | None:
@@ -265,7 +335,10 @@ LLAMA_CPP = Engine(
     source=VERSION,
     notes=(
         "memory on a CPU: weights, KV cache and compute buffer equal to its log, see docs/llama-cpp-memory.md",
+        "architectures whose graph is not replayed (latent attention, hybrids, gpt-oss): an assumed compute buffer",
         "memory on a graphics processor: the same rules, with an assumed driver context",
         "windows are honoured only where llama.cpp does (Gemma 2 and 3, not Mistral, Qwen 2 or Phi 3)",
     ),
+    own_cache=own_cache,
+    cannot_read=cannot_read,
 )

@@ -11,8 +11,16 @@ Source: llama.cpp as packed in xllamacpp 2026.10.11549, ggml/src/ggml-alloc.c an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import prod
+from typing import TYPE_CHECKING, Any
+
+from weigh.numbers import Number, larger
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 ALIGNMENT = 32
 """Bytes; `TENSOR_ALIGNMENT` of the CPU buffer type (ggml/src/ggml-impl.h)."""
@@ -27,7 +35,7 @@ class Array:
 
     operation: str
     """Empty for a leaf: a weight, a cache or an input."""
-    dims: tuple[int, ...]
+    dims: tuple[Number, ...]
     item_bytes: int = 4
     sources: tuple[Array, ...] = ()
     root: Array | None = None
@@ -40,15 +48,17 @@ class Array:
     """Rows follow each other without gaps."""
 
     @property
-    def nbytes(self) -> int:
+    def nbytes(self) -> Number:
         """Bytes that a place for it takes."""
         return -(-prod(self.dims) * self.item_bytes // ALIGNMENT) * ALIGNMENT
 
     def same_layout(self, other: Array) -> bool:
         """Whether one could be written over the other, element by element."""
+        if self.item_bytes != other.item_bytes or not (self.packed and other.packed):
+            return False
         mine = (*self.dims, 1, 1, 1)[:4]
         theirs = (*other.dims, 1, 1, 1)[:4]
-        return mine == theirs and self.item_bytes == other.item_bytes and self.packed and other.packed
+        return all(agreed(one == another) for one, another in zip(mine, theirs, strict=True))
 
 
 @dataclass(slots=True)
@@ -73,12 +83,12 @@ class Graph:
 # ------------------------------------------------------------------------------------------------- operations
 
 
-def weight(*dims: int) -> Array:
+def weight(*dims: Number) -> Array:
     """An array of the model file or of the KV cache: read, never placed."""
     return Array("", dims, external=True)
 
 
-def given(*dims: int, item_bytes: int = 4) -> Array:
+def given(*dims: Number, item_bytes: int = 4) -> Array:
     """An input that is written before each run: token ids, positions, the attention mask."""
     return Array("", dims, item_bytes)
 
@@ -93,7 +103,7 @@ def like(operation: str, first: Array, *others: Array) -> Array:
     return Array(operation, first.dims, first.item_bytes, (first, *others))
 
 
-def view(source: Array, *dims: int, packed: bool = True) -> Array:
+def view(source: Array, *dims: Number, packed: bool = True) -> Array:
     """The same bytes under other dimensions; not packed where it skips some."""
     return Array("view", dims, source.item_bytes, (source,), source.root or source, packed=packed)
 
@@ -112,36 +122,81 @@ def matmul(matrix: Array, values: Array) -> Array:
 # --------------------------------------------------------------------------------------------------- allocation
 
 
+class Divided(Exception):  # noqa: N818 - no error: it says how to go on
+    """Some of many graphs take another way than the others; `mask` tells which take this one."""
+
+    def __init__(self, mask: NDArray[np.bool_]) -> None:
+        super().__init__("some graphs are laid out differently")
+        self.mask = mask
+
+
+def agreed(condition: Any) -> bool:
+    """The answer to a question that decides the layout: that of all graphs, or Divided."""
+    if condition is True or condition is False:
+        return condition
+    if condition.all():
+        return True
+    if condition.any():
+        raise Divided(condition)
+    return False
+
+
+def peaks(count: int, graph_of: Callable[[NDArray[np.intp]], Graph]) -> NDArray[np.int64]:
+    """`peak_bytes` of `count` graphs that differ in sizes only; `graph_of` builds those of the given numbers as one.
+
+    All are laid out at once, in arrays. Where the rules decide differently for some, they are divided and laid out
+    apart, so that each graph meets exactly the decisions that it would meet alone.
+    """
+    import numpy as np
+
+    found = np.zeros(count, np.int64)
+    waiting = [np.arange(count)]
+    while waiting:
+        numbers = waiting.pop()
+        try:
+            found[numbers] = peak_bytes(graph_of(numbers))
+        except Divided as found_out:
+            mask = np.broadcast_to(found_out.mask, numbers.shape)
+            waiting += [numbers[mask], numbers[~mask]]
+    return found
+
+
 class _Space:
     """Free runs of one buffer that grows at its end, sorted by offset; the last run has no end."""
 
     def __init__(self) -> None:
-        self.runs: list[tuple[int, int]] = [(0, 2**62)]
-        self.high = 0
+        self.runs: list[tuple[Number, Number]] = [(0, 2**62)]
+        self.high: Number = 0
 
-    def take(self, size: int) -> int:
+    def take(self, size: Number) -> Number:
         """The smallest run that fits, a later one among equals; the endless run only if none does."""
-        fitting = [(run, -index) for index, (_, run) in enumerate(self.runs[:-1]) if run >= size]
-        index = -min(fitting)[1] if fitting else len(self.runs) - 1
+        index = len(self.runs) - 1
+        best: Number = None
+        for place, (_, run) in enumerate(self.runs[:-1]):
+            if agreed(run >= size) and (best is None or agreed(run <= best)):
+                index, best = place, run
         offset, run = self.runs[index]
-        if run == size:
+        if agreed(run == size):
             del self.runs[index]
         else:
             self.runs[index] = (offset + size, run - size)
-        self.high = max(self.high, offset + size)
+        self.high = larger(self.high, offset + size)
         return offset
 
-    def give(self, offset: int, size: int) -> None:
+    def give(self, offset: Number, size: Number) -> None:
         """Return a run and join it with its free neighbours."""
-        if not size:
+        if agreed(size == 0):
             return
-        merged: list[tuple[int, int]] = []
-        for start, run in sorted([*self.runs, (offset, size)]):
-            if merged and sum(merged[-1]) == start:
-                merged[-1] = (merged[-1][0], merged[-1][1] + run)
-            else:
-                merged.append((start, run))
-        self.runs = merged
+        after = next(index for index, (start, _) in enumerate(self.runs) if agreed(start > offset))
+        start, run = self.runs[after]
+        if agreed(offset + size == start):
+            size = size + run
+            del self.runs[after]
+        if after and agreed(sum(self.runs[after - 1]) == offset):
+            start, run = self.runs[after - 1]
+            self.runs[after - 1] = (start, run + size)
+        else:
+            self.runs.insert(after, (offset, size))
 
 
 @dataclass(slots=True)
@@ -150,7 +205,7 @@ class _Fate:
 
     readers: int = 0
     views: int = 0
-    offset: int | None = None
+    offset: Number | None = None
     """Where it lies now; None before it is placed, after it is freed and for what lives elsewhere."""
 
 
@@ -191,7 +246,7 @@ def _release(array: Array, fates: dict[int, _Fate], space: _Space) -> None:
         owned.offset = None
 
 
-def peak_bytes(graph: Graph) -> int:
+def peak_bytes(graph: Graph) -> Number:
     """Size of the buffer that ggml reserves for the graph.
 
     Leaves are placed first, all of them; then each operation in order is placed (over an input if the rules allow
@@ -201,6 +256,8 @@ def peak_bytes(graph: Graph) -> int:
     Source: `ggml_gallocr_alloc_graph_impl`, `ggml_dyn_tallocr_alloc` in ggml/src/ggml-alloc.c.
     Ignores: more than one backend, and buffers split in chunks (the CPU's has no largest size).
     Off by: 0 bytes for a graph that lists the operations as llama.cpp does.
+    Sizes may be arrays, of many graphs that differ in nothing else: then so is the answer, and Divided is raised
+    where the rules decide differently for some of them (`peaks` divides them and tries again).
     """
     arrays = [*graph.leaves, *graph.nodes]
     fates = {id(array): _Fate() for array in arrays}

@@ -9,14 +9,22 @@ Source: llama.cpp as packed in xllamacpp 2026.10.11549; the file is named in eac
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from weigh.codecs import by_id
-from weigh.engines.llama_cpp.allocator import ALIGNMENT, peak_bytes
-from weigh.engines.llama_cpp.decoder import Decoder, Run, decoder_graph
+from weigh.engines.llama_cpp.allocator import ALIGNMENT, Graph, peak_bytes, peaks
+from weigh.engines.llama_cpp.decoder import Decoder, Run, decoder_graph, shortened
+from weigh.numbers import Number, larger, smaller, up
+from weigh.once import once
 from weigh.types import Piece, State, Tensor
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 CELLS = 256
 """Contexts and windows are rounded up to a multiple of this (src/llama-context.cpp, src/llama-kv-cache-iswa.cpp)."""
@@ -29,9 +37,9 @@ PER_SEQUENCE = frozenset({"conv", "shift", "recurrent", "pending"})
 class Settings:
     """How llama.cpp is started, as far as memory depends on it."""
 
-    context: int = 8192
+    context: Number = 8192
     """Tokens a sequence; llama.cpp's own `n_ctx` is that of all sequences together."""
-    sequences: int = 1
+    sequences: Number = 1
     key_codec: str = "f16"
     value_codec: str = "f16"
     batch: int = 2048
@@ -45,27 +53,23 @@ class Settings:
     threads: int = 2
 
     @property
-    def streams(self) -> int:
+    def streams(self) -> Number:
         """Separate caches."""
         return 1 if self.unified else self.sequences
 
     @property
-    def cells(self) -> int:
+    def cells(self) -> Number:
         """Of one cache that keeps everything."""
-        return _up(self.context * (self.sequences if self.unified else 1), CELLS)
+        return up(self.context * (self.sequences if self.unified else 1), CELLS)
 
     @property
-    def tokens(self) -> int:
+    def tokens(self) -> Number:
         """Largest micro-batch: never more than the batch, which is never more than the context asked for."""
-        return min(self.micro_batch, self.batch, self.context * self.sequences)
+        return smaller(min(self.micro_batch, self.batch), self.context * self.sequences)
 
-    def window_cells(self, window: int) -> int:
+    def window_cells(self, window: int) -> Number:
         """Of one cache that keeps a window: room for the window (each sequence's) and the tokens coming in."""
-        return _up(min(self.cells, window * (self.sequences if self.unified else 1) + self.tokens), CELLS)
-
-
-def _up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple
+        return up(smaller(self.cells, window * (self.sequences if self.unified else 1) + self.tokens), CELLS)
 
 
 def _row_bytes(values: int, codec: str) -> int:
@@ -76,7 +80,7 @@ def _row_bytes(values: int, codec: str) -> int:
 # ------------------------------------------------------------------------------------------------------ state
 
 
-def state_bytes(states: Sequence[State], settings: Settings) -> int:
+def state_bytes(states: Sequence[State], settings: Settings) -> Number:
     """KV cache and recurrent state: the sum of the `KV buffer size` and `RS buffer size` lines.
 
     A layer with attention keeps cells x streams rows of kv_heads x key_width keys and as many values, each tensor
@@ -94,17 +98,17 @@ def state_bytes(states: Sequence[State], settings: Settings) -> int:
     own = [state for state in states if not state.shared_with]
     widest = max((state.heads * state.value_width for state in own if state.kind == "kv"), default=0)
     total = 0
-    for state in own:
+    for state, layers in Counter(own).items():
         if state.kind in PER_SEQUENCE:
-            total += _up(state.row * state.rows_after(settings.context) * 4 * settings.sequences, ALIGNMENT)
+            total += layers * up(state.row * state.rows_after(settings.context) * 4 * settings.sequences, ALIGNMENT)
             continue
         cells = settings.cells if state.window is None else settings.window_cells(state.window)
         cells //= state.rate
         row = _row_bytes(state.heads * state.key_width, settings.key_codec)
-        total += _up(row * cells * settings.streams, ALIGNMENT)
+        total += layers * up(row * cells * settings.streams, ALIGNMENT)
         if state.kind == "kv":
             width = state.heads * state.value_width if settings.flash else widest
-            total += _up(_row_bytes(width, settings.value_codec) * cells * settings.streams, ALIGNMENT)
+            total += layers * up(_row_bytes(width, settings.value_codec) * cells * settings.streams, ALIGNMENT)
     return total
 
 
@@ -157,7 +161,7 @@ def weight_buffers(tensors: Sequence[Tensor], features: frozenset[str]) -> Mappi
     plain: list[Piece] = []
     tied = not any(tensor.name == "output.weight" for tensor in tensors)
     for tensor in tensors:
-        size = _up(tensor.nbytes, ALIGNMENT)
+        size = up(tensor.nbytes, ALIGNMENT)
         if tied and tensor.name == "token_embd.weight" and is_repacked("output.", tensor.codec, tensor.shape, features):
             repacked += size
         if is_repacked(tensor.name, tensor.codec, tensor.shape, features):
@@ -186,14 +190,14 @@ def in_one_file(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     offset = 0
     for tensor in tensors:
         placed.append(replace(tensor, pieces=(Piece("model.gguf", offset, tensor.nbytes),)))
-        offset = _up(offset + tensor.nbytes, ALIGNMENT)
+        offset = up(offset + tensor.nbytes, ALIGNMENT)
     return tuple(placed)
 
 
 # ------------------------------------------------------------------------------------------- compute and output
 
 
-def output_buffer_bytes(vocabulary: int, settings: Settings) -> int:
+def output_buffer_bytes(vocabulary: int, settings: Settings) -> Number:
     """Logits of the last token of each sequence in float32: vocabulary x sequences x 4.
 
     Source: src/llama-context.cpp (`output_reserve`). Ignores: embeddings as output, and batches that ask for the
@@ -219,9 +223,9 @@ def runs(decoder: Decoder, settings: Settings, window: int | None) -> tuple[Run,
     """The two graphs that llama.cpp reserves for: the largest prompt micro-batch, and one token a sequence."""
     streams, sequences = settings.streams, settings.sequences
     prompt = Run(
-        tokens=_up(settings.tokens, sequences),
+        tokens=up(settings.tokens, sequences),
         streams=streams,
-        outputs=min(settings.tokens, settings.outputs or sequences),
+        outputs=smaller(settings.tokens, sequences if settings.outputs == 0 else settings.outputs),
         cells=settings.cells,
         window_cells=settings.window_cells(window) if window is not None else 0,
         flash=settings.flash,
@@ -231,7 +235,7 @@ def runs(decoder: Decoder, settings: Settings, window: int | None) -> tuple[Run,
     return prompt, replace(prompt, tokens=sequences, outputs=sequences)
 
 
-def compute_buffer_bytes(decoder: Decoder, settings: Settings, window: int | None = None) -> int:
+def compute_buffer_bytes(decoder: Decoder, settings: Settings, window: int | None = None) -> Number:
     """Intermediate arrays of the largest micro-batch: the `compute buffer size` line.
 
     The larger of the two reserved graphs, each laid out by ggml's allocator (`allocator`). With T tokens in
@@ -243,4 +247,51 @@ def compute_buffer_bytes(decoder: Decoder, settings: Settings, window: int | Non
     Ignores: GPUs, LoRA adapters, control vectors, samplers in the graph, embeddings as output.
     Off by: 0 for the architectures in `EXACT`; not measured for others.
     """
-    return max(peak_bytes(decoder_graph(decoder, run)) for run in runs(decoder, settings, window))
+    alike = replace(settings, context=0, sequences=0, threads=0)
+    if isinstance(settings.context, int) and isinstance(settings.sequences, int):
+        return _of_one(decoder, settings.context, settings.sequences, alike, window)
+    import numpy as np
+
+    grids = (np.asarray(settings.context, np.int64), np.asarray(settings.sequences, np.int64))
+    contents = tuple((grid.shape, grid.tobytes()) for grid in grids)
+    return _of_many(decoder, contents, alike, window)
+
+
+@once(4096)
+def _of_one(decoder: Decoder, context: int, sequences: int, alike: Settings, window: int | None) -> Number:
+    return _largest(decoder, replace(alike, context=context, sequences=sequences), window)
+
+
+@once(8)
+def _of_many(
+    decoder: Decoder, contents: tuple[tuple[tuple[int, ...], bytes], ...], alike: Settings, window: int | None
+) -> Number:
+    """Of arrays of contexts and sequences: a sweep asks for the same ones for every device and form of the weights."""
+    import numpy as np
+
+    context, sequences = (np.frombuffer(held, np.int64).reshape(shape) for shape, held in contents)
+    return _largest(decoder, replace(alike, context=context, sequences=sequences), window)
+
+
+def _largest(decoder: Decoder, settings: Settings, window: int | None) -> Number:
+    short = shortened(decoder)
+    prompt, step = (_peak(short, run) for run in runs(short, settings, window))
+    return larger(prompt, step)
+
+
+def _peak(decoder: Decoder, run: Run) -> Number:
+    """Of one graph, or of many whose tokens, sequences and cells are arrays: each different one is laid out once."""
+    sizes = (run.tokens, run.streams, run.outputs, run.cells, run.window_cells)
+    if all(isinstance(size, int) for size in sizes):
+        return peak_bytes(decoder_graph(decoder, run))
+    import numpy as np
+
+    spread = np.broadcast_arrays(*sizes)
+    different, where = np.unique(np.stack([size.ravel() for size in spread]), axis=1, return_inverse=True)
+
+    def graph_of(numbers: NDArray[np.intp]) -> Graph:
+        tokens, streams, outputs, cells, window_cells = different[:, numbers]
+        some = replace(run, tokens=tokens, streams=streams, outputs=outputs, cells=cells, window_cells=window_cells)
+        return decoder_graph(decoder, some)
+
+    return peaks(different.shape[1], graph_of)[where].reshape(spread[0].shape)

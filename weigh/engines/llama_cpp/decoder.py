@@ -11,12 +11,14 @@ src/models/<architecture>.cpp of those in `EXACT`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from weigh.engines.llama_cpp.allocator import Array, Graph, apply, given, like, matmul, store, view, weight
 from weigh.engines.llama_cpp.blocks import Shape, experts, feed_forward, linear, norm
+from weigh.numbers import Number
+from weigh.once import once
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,15 @@ class Decoder:
 class Run:
     """One reserved graph."""
 
-    tokens: int
+    tokens: Number
     """Of the micro-batch, all sequences together."""
-    streams: int
+    streams: Number
     """Separate caches: the number of sequences, or 1 where they share one."""
-    outputs: int
+    outputs: Number
     """Tokens whose logits are wanted."""
-    cells: int
+    cells: Number
     """Of the full cache, a stream."""
-    window_cells: int
+    window_cells: Number
     flash: bool
     rotate_keys: int = 0
     """Size of the rotation applied to keys (and queries) before they are quantized; 0 = none."""
@@ -126,6 +128,59 @@ class _Inputs:
     masks: tuple[Array, Array]
     rotate_keys: tuple[Array | None, Array | None]
     rotate_values: tuple[Array | None, Array | None]
+
+
+REPLAYED = 2
+"""Layers of equal rounds that are replayed at least: from the second or third on the allocator finds the same free
+places as a round, or two rounds, before."""
+
+
+@once()
+def shortened(decoder: Decoder) -> Decoder:
+    """The decoder with fewer rounds of equal layers, and the same compute buffer.
+
+    What a round of layers does to the buffer depends on the free places that it finds, and after a few rounds these
+    repeat, so that further rounds reach no new peak. Rounds are taken out in twos, for places may alternate.
+    Off by: 0 for every decoder that was compared (tests/engines/test_llama_cpp_short.py).
+    """
+    step = TRAITS.get(decoder.architecture, Traits()).rotary_step
+    kinds = [_kind(layer, number, step) for number, layer in enumerate(decoder.layers)]
+    layers = list(decoder.layers)
+    start = 0
+    while start < len(kinds):
+        period, rounds = _rounds(kinds, start)
+        spare = (rounds - _kept(period)) // 2 * 2 * period
+        if spare > 0:
+            del layers[start : start + spare], kinds[start : start + spare]
+            start += (rounds * period) - spare
+        else:
+            start += 1
+    return replace(decoder, layers=tuple(layers))
+
+
+def _kind(layer: Layer, number: int, step: int) -> tuple[object, ...]:
+    """What layers must share to be equal."""
+    shapes = tuple(sorted(layer.tensors.items()))
+    rotated = not (step and (number + 1) % step == 0)
+    return (layer.heads, layer.kv_heads, layer.key_width, layer.value_width, layer.windowed, rotated, shapes)
+
+
+def _kept(period: int) -> int:
+    """Rounds of that many layers that are replayed, or one more where their number is odd."""
+    return max(1, -(-REPLAYED // period))
+
+
+def _rounds(kinds: Sequence[object], start: int) -> tuple[int, int]:
+    """The shortest period in which the kinds repeat from there often enough to shorten, and how many rounds it has."""
+    left = len(kinds) - start
+    for period in range(1, left // 3 + 1):
+        same = 0
+        while start + same + period < len(kinds) and kinds[start + same] == kinds[start + same + period]:
+            same += 1
+        rounds = same // period + 1
+        if rounds >= _kept(period) + 2:
+            return period, rounds
+    return 1, 1
 
 
 def decoder_graph(decoder: Decoder, run: Run) -> Graph:
@@ -172,7 +227,7 @@ def _embedding(graph: Graph, decoder: Decoder, traits: Traits, run: Run) -> Arra
 
 
 def _inputs(decoder: Decoder, run: Run) -> _Inputs:
-    widest = max(layer.kv_heads * layer.value_width for layer in decoder.layers)
+    widest = max((layer.kv_heads * layer.value_width for layer in decoder.layers), default=0)
     per_value = 1 if run.flash else widest
     """Without flash attention values are stored transposed, so each has a place of its own."""
     each = run.tokens // run.streams

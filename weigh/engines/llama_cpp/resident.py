@@ -118,7 +118,8 @@ def touched_compute_bytes(decoder: Decoder, settings: Settings, prompt: int, win
     tokens = min(prompt, settings.tokens)
     used = min(settings.context, -(-(prompt + 1) // CELLS) * CELLS)
     small = replace(settings, context=used, sequences=1, micro_batch=tokens, unified=False)
-    return compute_buffer_bytes(decoder, small, window) - 2 * decoder.width * tokens * 4
+    touched: int = compute_buffer_bytes(decoder, small, window) - 2 * decoder.width * tokens * 4
+    return touched
 
 
 def resident_bytes(

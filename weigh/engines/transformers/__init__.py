@@ -8,13 +8,18 @@ Source: transformers 5.23 (cache_utils.py, generation/utils.py) with PyTorch 2.1
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from weigh import parts
 from weigh.codecs import by_id
+from weigh.engines.nvidia import ADA, older_than
+from weigh.engines.plain import main_float
 from weigh.engines.transformers.live import EAGER, live_bytes, run_of, unmodelled
-from weigh.types import Basis, Device, Engine, Figure, Job, Model, Pass, State, WeighError, Why, counted
+from weigh.numbers import Number, larger, least, smaller, whole
+from weigh.once import once
+from weigh.types import Basis, Device, Engine, Figure, Job, Model, Pass, State, Tensor, WeighError, Why, counted
 
 VERSION = "transformers 5.23.0 with torch 2.13.0"
 SOURCE = f"{VERSION}; docs/transformers-memory.md"
@@ -49,6 +54,38 @@ def refuses(model: Model, device: Device) -> WeighError | None:
     )
 
 
+_ANYWHERE = frozenset({"f64", "f32", "f16", "bf16"})
+_BY_LIBRARY = frozenset(
+    {"bnb_int8", "bnb_nf4", "gptq_int4_g128", "gptq_int8_g128", "awq_int4_g128", "int4_g128", "int4_g128_asym",
+     "int8_g128", "int8_channel", "int8_channel_packed"}
+)  # fmt: skip
+"""bitsandbytes, GPTQModel, AWQ and compressed-tensors: CUDA, and the CPU."""
+_FP8 = frozenset({"fp8_tensor", "fp8_channel", "fp8_block128"})
+
+
+def cannot_read(codec: str, device: Device) -> str:
+    """Plain floats anywhere, codecs of its quantization libraries on CUDA and CPUs, FP8 since Ada.
+
+    Source: https://huggingface.co/docs/transformers/quantization/overview, read 2026-11-24.
+    """
+    if codec in _ANYWHERE:
+        return ""
+    if codec in _BY_LIBRARY:
+        return "its quantization libraries have no kernels for Metal" if device.kind == "apple" else ""
+    if codec in _FP8:
+        fitting = (device.vendor == "NVIDIA" and not older_than(device, ADA)) or device.kind == "size"
+        return "" if fitting else "FP8 needs an NVIDIA card since Ada"
+    if by_id(codec).ggml_type is not None:
+        return "it unpacks GGUF to plain floats while it loads: `--weights bf16` is what it then holds"
+    return "it has no library for it"
+
+
+def own_cache(tensors: Sequence[Tensor], _device: Device) -> str:
+    """The cache is in the type that the model computes in: that of its plain tensors (norms, where others are not)."""
+    return main_float(tensors) or "bf16"
+
+
+@once()
 def states(model: Model) -> tuple[State, ...]:
     """What all layers keep."""
     return tuple(state for part in model.parts for state in parts.remembers(part))
@@ -69,8 +106,8 @@ def weights(job: Job) -> Mapping[str, Figure]:
     return {"parameters": counted(held, "B", "all tensors as stored", SOURCE, tensors=len(job.tensors))}
 
 
-def _rows(state: State, tokens: int, source: int, *, whole: bool) -> int:
-    """Rows of one sequence that are allocated; `whole` = while a prompt runs, when a window holds all of it.
+def _rows(state: State, tokens: Number, source: int, *, everything: bool) -> Number:
+    """Rows of one sequence that are allocated; `everything` = while a prompt runs, when a window holds all of it.
 
     A window keeps window - 1 rows as a view into an array that has one more. A convolution keeps its whole kernel
     width, one row more than it needs.
@@ -78,7 +115,7 @@ def _rows(state: State, tokens: int, source: int, *, whole: bool) -> int:
     if state.kind == "conv":
         return state.rows + 1
     if state.window is not None and state.kind != "cross":
-        return tokens // state.rate if whole else min(tokens, state.window) // state.rate
+        return tokens // state.rate if everything else smaller(tokens, state.window) // state.rate
     return state.rows_after(tokens, source)
 
 
@@ -86,16 +123,19 @@ def _source(job: Job) -> int:
     return job.workload.prompt if job.workload.source is None else job.workload.source
 
 
-def state_bytes(job: Job, tokens: int, *, whole: bool = False) -> int:
+def state_bytes(job: Job, tokens: Number, *, everything: bool = False) -> Number:
     """The cache of all sequences after so many tokens: latent rows are kept short, as they are since version 5.
 
     The state of a recurrence is in float32, whatever the model computes in.
     """
     each = by_id(job.workload.state_codec).block_bytes
-    kept = (state for state in states(job.model) if not state.shared_with)
+    kept = Counter(state for state in states(job.model) if not state.shared_with)
     size = sum(
-        state.row * _rows(state, tokens, _source(job), whole=whole) * (4 if state.kind == "recurrent" else each)
-        for state in kept
+        layers
+        * state.row
+        * _rows(state, tokens, _source(job), everything=everything)
+        * (4 if state.kind == "recurrent" else each)
+        for state, layers in kept.items()
     )
     return job.workload.batch * size
 
@@ -127,10 +167,10 @@ class Peaks:
     step: int
     """Live while the last token runs."""
 
-    def beyond(self, spread: float) -> float:
+    def beyond(self, spread: float) -> Number:
         """What the larger moment holds beyond the full cache, with the live arrays off by so much."""
         live = 1 + spread
-        return max(self.prompt_state + self.prompt * live, self.full_state + self.step * live) - self.full_state
+        return larger(self.prompt_state + self.prompt * live, self.full_state + self.step * live) - self.full_state
 
 
 def peaks(job: Job) -> Peaks:
@@ -141,11 +181,11 @@ def peaks(job: Job) -> Peaks:
     the logits of the step before; or the layer's own arrays.
     """
     work, size = job.workload, value_bytes(job)
-    prompt = max(1, min(work.prompt, work.context))
+    prompt = max(1, min(work.prompt, least(work.context)))
     fused = any(".gate_up_proj." in tensor.name and ".experts." not in tensor.name for tensor in job.tensors)
     passes = {
         "prompt": Pass(tokens=prompt, batch=work.batch, source=work.source),
-        "step": Pass(tokens=1, past=max(0, work.context - 1), batch=work.batch, source=work.source),
+        "step": Pass(tokens=1, past=larger(0, work.context - 1), batch=work.batch, source=work.source),
     }
     live = {
         name: live_bytes(job.model, run_of(job.model, step, size, fused_gate=fused)) for name, step in passes.items()
@@ -156,20 +196,17 @@ def peaks(job: Job) -> Peaks:
     logits = work.batch * vocabulary * (size + 4) if generating else 0
     ends = 2 * work.batch * prompt * width * size + logits
     cache = by_id(work.state_codec).block_bytes
-    longest = max(
-        (
-            _rows(entry, work.context, 0, whole=False) * entry.heads * max(entry.key_width, entry.value_width)
-            for entry in kept
-            if entry.kind in ("kv", "latent", "rope")
-        ),
-        default=0,
-    )
+    growing = {entry for entry in kept if entry.kind in ("kv", "latent", "rope")}
+    longest: Number = 0
+    for entry in growing:
+        rows = _rows(entry, work.context, 0, everything=False)
+        longest = larger(longest, rows * entry.heads * max(entry.key_width, entry.value_width))
     grown = work.batch * longest * cache + work.batch * vocabulary * 4
     return Peaks(
-        state_bytes(job, prompt, whole=True),
-        max(live["prompt"], ends),
+        state_bytes(job, prompt, everything=True),
+        larger(live["prompt"], ends),
         state_bytes(job, work.context),
-        max(live["step"], grown, logits) if generating else 0,
+        larger(larger(live["step"], grown), logits) if generating else 0,
     )
 
 
@@ -190,7 +227,7 @@ def activations(job: Job) -> Mapping[str, Figure]:
         "note": note,
     }
     formula = "max(prompt_state + prompt_live, full_state + step_live) - full_state"
-    value, low, high = (round(found.beyond(change)) for change in (0.0, -spread, spread))
+    value, low, high = (whole(found.beyond(change)) for change in (0.0, -spread, spread))
     return {"passes": Figure(value, low, high, "B", basis, Why(formula, inputs, SOURCE))}
 
 
@@ -218,7 +255,9 @@ TRANSFORMERS = Engine(
     notes=(
         "memory on a CPU: what PyTorch allocates, compared by term in docs/transformers-memory.md",
         "the prompt runs in one pass: long prompts take much more than long contexts",
-        "the cache is in the type that the model computes in: say `--kv f32` for weights in f32",
+        "the cache is in the type that the model computes in",
         "left out: images and sound, beams, static and quantized caches, compiled graphs, what loading itself takes",
     ),
+    own_cache=own_cache,
+    cannot_read=cannot_read,
 )

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from weigh import parts
+from weigh.numbers import Number, larger
+from weigh.once import once
 from weigh.parts import Attention, LatentAttention, Mamba, Mamba2, Mlp, Moe
 from weigh.types import Model, Part, Pass
 
@@ -64,7 +66,7 @@ def run_of(model: Model, step: Pass, value_bytes: int, *, fused_gate: bool) -> R
     return Run(step, value_bytes, kind in EAGER, kind in STEPWISE, fused_gate, _STREAMS.get(kind, STREAMS))
 
 
-def _attention(part: Attention, run: Run) -> int:
+def _attention(part: Attention, run: Run) -> Number:
     """Three copies of the stream; then queries four times while they are rotated, or what the products need.
 
     Written scores: heads x new x all in float32 twice, and in the type of the model where that is another; keys and
@@ -84,8 +86,8 @@ def _attention(part: Attention, run: Run) -> int:
     masked = part.window is not None and step.tokens > 1 and seen > part.window
     if step.tokens > 1 and (masked or part.key_dim > 256 or part.key_dim != part.value_dim):
         mask = step.batch * step.tokens * seen
-        return b * (stream + max(rotating, query + 2 * result + repeated + mask))
-    return b * (stream + max(rotating, query + 2 * result))
+        return b * (stream + larger(rotating, query + 2 * result + repeated + mask))
+    return b * (stream + larger(rotating, query + 2 * result))
 
 
 def _latent(part: LatentAttention, run: Run) -> int:
@@ -174,23 +176,30 @@ def unmodelled(model: Model) -> tuple[str, ...]:
     return tuple(sorted({part.kind for part in model.parts} - set(OWN) - SMALL))
 
 
+@once()
+def _different(model: Model) -> tuple[Part, ...]:
+    """One of each of the layers' parts that can hold the most."""
+    return tuple({(part.kind, part.dimensions): part for part in model.parts if part.kind not in SMALL}.values())
+
+
 def live_bytes(model: Model, run: Run) -> int:
     """Most that one layer's work holds: the largest over the parts, with tables of rotations, masks and tokens.
 
     Written scores of the last layer stay alive until its block ends, and so count beside its feed-forward part.
     """
     own, kept, rotated, window = 0, 0, 0, None
-    for part in {(part.kind, part.dimensions): part for part in model.parts if part.kind not in SMALL}.values():
+    different = _different(model)
+    for part in different:
         dims = part.dimensions
         if part.kind == "attention":
             rotated = max(rotated, 2 * dims.key_dim)
             window = dims.window or window
             if run.eager or dims.sinks:
                 seen = run.step.past + run.step.tokens
-                kept = max(kept, run.value_bytes * run.step.batch * dims.heads * run.step.tokens * seen)
-    for part in {(part.kind, part.dimensions): part for part in model.parts if part.kind not in SMALL}.values():
+                kept = larger(kept, run.value_bytes * run.step.batch * dims.heads * run.step.tokens * seen)
+    for part in different:
         held = OWN[part.kind](part.dimensions, run) if part.kind in OWN else _other(part, run)
-        own = max(own, held + (kept if part.kind in ("mlp", "moe") else 0))
+        own = larger(own, held + (kept if part.kind in ("mlp", "moe") else 0))
     outside = run.value_bytes * run.step.tokens * rotated + 24 * run.rows
     return own + outside + _masks(run, window)
 
