@@ -201,7 +201,8 @@ def test_a_layout_that_does_not_fit_is_not_written(tmp_path: Path) -> None:
 def test_the_page_tells_adapters_host_memory_checkpoints_and_carbon() -> None:
     words = ["cost", "llama-3.1-8b", "--train", "--on", "h100x8", "--parallel", "dp=8,zero=2", "--tokens", "1B"]
     more = ["--offload-optimizer", "--checkpoint-gbs", "5", "--failures-per-day", "0.1", "--carbon-intensity", "30"]
-    text = CliRunner().invoke(cli, [*words, "--lora", "16", *more], catch_exceptions=False).stdout
+    wide = CliRunner(env={"COLUMNS": "160"})
+    text = wide.invoke(cli, [*words, "--lora", "16", *more], catch_exceptions=False).stdout
     for told in (
         "What is trained",
         "in the host's memory",
