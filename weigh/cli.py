@@ -380,6 +380,29 @@ def validate(search: str | None, every: bool, chart: str | None, json: bool, csv
     emit(answer, lambda: validation.page(answer, every=every), json=json, html=html, csv=csv, rows="rows")
 
 
+@cli.command(epilog="\b\nExamples:\n  weigh bench --quick\n  weigh bench --quick -o mybox.toml --json")
+@click.option(
+    "-o", "output", type=click.Path(dir_okay=False), help="Write it as a device file too, such as mybox.toml."
+)
+@click.option("--device-name", "name", help="Name of the device in that file.")
+@click.option("--quick", is_flag=True, help="A few seconds, to see what is measured; nothing is kept for `this`.")
+@click.option("--thorough", is_flag=True, help="Every codec, in two processes each: some minutes.")
+@output_options(rows=False)
+def bench(output: str | None, name: str | None, quick: bool, thorough: bool, json: bool, html: str | None) -> None:
+    """Measure this machine in a minute or two and keep the profile, which `--on this` then uses."""
+    from weigh.commands import bench as command
+    from weigh.report.progress import Steps
+
+    answer = command.run(output=output, name=name, quick=quick, thorough=thorough, tell=Steps("measuring"))
+
+    def page() -> Page:
+        from weigh.report import bench as report
+
+        return report.page(answer)
+
+    emit(answer, page, json=json, html=html)
+
+
 # ------------------------------------------------------------------------------------------------- the edge
 
 

@@ -283,6 +283,24 @@ class Quoted:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """How long the kinds of an engine's work take on a device, measured there by `weigh bench`."""
+
+    engine: str
+    version: str
+    """Of the engine's package."""
+    day: str
+    """ISO date of the measurement."""
+    threads: int
+    unit_s: Mapping[str, float]
+    """Seconds a unit of each kind of work; what the kinds are is told in `engines/<engine>/amounts.py`."""
+    decode_error: float
+    """Share of a token's time by which nine of ten predictions may be off; of a prompt's below."""
+    prefill_error: float
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One accelerator or machine. A number that the vendor does not say is None."""
 
@@ -304,10 +322,16 @@ class Device:
     launch_year: Quoted | None = None
     rental_usd_per_hour: Quoted | None = None
     cores: Quoted | None = None
+    disk_bandwidth: Quoted | None = None
+    """Bytes a second of a large file that no memory holds yet."""
+    cached_bandwidth: Quoted | None = None
+    """Bytes a second of a file that memory holds already."""
     peak: Mapping[str, Quoted] = field(default_factory=dict)
     """Dense FLOP/s or OP/s by number type: f64 f32 tf32 bf16 f16 fp8 fp4 int8 int4."""
     features: frozenset[str] = frozenset()
     """Instruction sets that engines care about, where known: avx2, avx512f, avx512_vnni, neon, sve, ..."""
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    """By engine, where `weigh bench` ran on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +360,8 @@ class Workload:
     """Tokens or frames that the encoder beside a decoder is given; None = as many as the prompt has."""
     images: int = 0
     """Images of each sequence, for models of images and text."""
+    flash: bool = True
+    """Flash attention, where the engine leaves the choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +461,8 @@ class Engine:
     """Why it does not run weights in this codec on the device, in words behind "because"; empty where it does."""
     loads_as: Callable[[str, Device], str] | None = None
     """The codec that a file's main codec becomes while it loads, unless told otherwise; None = as it is."""
+    amounts: Callable[[Job], Mapping[str, Mapping[str, float]]] | None = None
+    """Of `prefill` and `decode`: amounts of the kinds of work that `weigh bench` measures; None = it measures none."""
 
 
 # ------------------------------------------------------------------------------------------- verbs on nouns

@@ -66,9 +66,9 @@ def row_of(device: Device) -> dict[str, Any]:
 def _this() -> tuple[dict[str, Any], list[str]]:
     """This machine as plain data, and what could not be found out."""
     from weigh.devices.detect import machine  # runs the vendors' tools: only when it is asked for
-    from weigh.devices.probe import probe
+    from weigh.devices.profile import rated
 
-    here = probe(machine())
+    here = rated(machine())
     row = {
         **row_of(here.device),
         "physical_cores": here.physical_cores,

@@ -95,6 +95,7 @@ def setting(
     images: int = 0,
     parallel: str | None = None,
     offload: int = 0,
+    flash: bool = True,
 ) -> Setting:
     """Resolve every word. What is not given: 512 tokens in and 128 out, less where the model's own context is short;
     the cache in what the engine keeps it in by itself.
@@ -119,7 +120,7 @@ def setting(
         # What such a model takes in is an image, and nobody asks for the cost of 512 of them.
         prompt = 1 if prompt is None else prompt
     going_in, coming_out, room = _tokens(trained, context, prompt, output, generating=generates(model))
-    work = Workload(going_in, coming_out, batch, room, state_codec, source, images)
+    work = Workload(going_in, coming_out, batch, room, state_codec, source, images, flash)
     job = Job(model, held.tensors, work, device, file=held.as_stored)
     spread_over = split_of(model, runtime, place.cluster.count, parallel, offload)
     if offload:
@@ -180,16 +181,17 @@ def locate(on: str) -> Place:
 
 def _this_machine() -> Place:
     from weigh.devices.detect import machine
-    from weigh.devices.probe import probe
+    from weigh.devices.profile import rated
 
     here = machine()
     own = next((gpu for gpu in here.gpus if gpu.device.memory_bytes and not gpu.device.unified_memory), None)
     if own is not None and own.device.memory_bytes is not None:
         free = own.free_bytes if own.free_bytes is not None else own.device.memory_bytes.value
         return Place(
-            Cluster(own.device), free, f"free on {own.device.name} now", here.warnings, host=probe(here).device
+            Cluster(own.device), free, f"free on {own.device.name} now", here.warnings, host=rated(here).device
         )
-    device = probe(here).device
+    here = rated(here)
+    device = here.device
     limit = f"free now{', as the control group allows' if here.memory_limit is not None else ''}"
     return Place(Cluster(device), here.memory_available, limit, here.warnings)
 

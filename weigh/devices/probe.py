@@ -16,7 +16,7 @@ from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from weigh.devices.machine import Machine
 from weigh.types import Quoted
@@ -74,8 +74,8 @@ def read_bandwidth(threads: int, free_bytes: int | None = None, seconds: float =
     return _measured(rate, words)
 
 
-def matrix_rate(threads: int, seconds: float = SECONDS) -> Quoted:
-    """FLOP/s of numpy's product of float32 matrices: the better of two ways to keep `threads` cores at work.
+def matrix_rate(threads: int, seconds: float = SECONDS, number_type: str = "float32") -> Quoted:
+    """FLOP/s of numpy's product of matrices of a number type: the better of two ways to keep `threads` cores at work.
 
     Small matrices in threads of our own, which wait for each other at the end alone; a library's own threads wait for
     each other many times in a product, which a busy machine makes slow. One product of large matrices, which is what
@@ -84,12 +84,14 @@ def matrix_rate(threads: int, seconds: float = SECONDS) -> Quoted:
     import numpy as np
 
     threads = max(1, threads)
-    stacks = [tuple(np.ones((_STACK, _SMALL, _SMALL), np.float32) for _ in range(3)) for _ in range(threads)]
+    stacks = [tuple(np.ones((_STACK, _SMALL, _SMALL), number_type) for _ in range(3)) for _ in range(threads)]
     small = 2 * _SMALL**3 * _STACK * _CALLS * threads / _best(lambda: _multiply_stacks(stacks), seconds / 2)
-    large = 2 * _LARGE**3 / _best(_large_product(), seconds / 2)
+    large = 2 * _LARGE**3 / _best(_large_product(number_type), seconds / 2)
     if large > small:
-        return _measured(large, f"measured on this machine by multiplying float32 matrices of {_LARGE} x {_LARGE}")
-    words = f"measured on this machine by multiplying float32 matrices of {_SMALL} x {_SMALL}"
+        return _measured(
+            large, f"measured on this machine by multiplying {number_type} matrices of {_LARGE} x {_LARGE}"
+        )
+    words = f"measured on this machine by multiplying {number_type} matrices of {_SMALL} x {_SMALL}"
     return _measured(small, f"{words} with {_counted(threads, 'thread')}")
 
 
@@ -139,22 +141,22 @@ def _read(buffers: Sequence[Sequence[NDArray[np.int64]]]) -> float:
     return _together([partial(work, buffer) for buffer in buffers])
 
 
-def _multiply_stacks(stacks: Sequence[Sequence[NDArray[np.float32]]]) -> float:
+def _multiply_stacks(stacks: Sequence[Sequence[NDArray[Any]]]) -> float:
     """Seconds that all threads together take for their products."""
     import numpy as np
 
-    def work(left: NDArray[np.float32], right: NDArray[np.float32], product: NDArray[np.float32]) -> None:
+    def work(left: NDArray[Any], right: NDArray[Any], product: NDArray[Any]) -> None:
         for _ in range(_CALLS):
             np.matmul(left, right, out=product)
 
     return _together([partial(work, *stack) for stack in stacks])
 
 
-def _large_product() -> Callable[[], float]:
+def _large_product(number_type: str) -> Callable[[], float]:
     """A function that multiplies large matrices and gives the seconds."""
     import numpy as np
 
-    left, right, product = (np.ones((_LARGE, _LARGE), np.float32) for _ in range(3))
+    left, right, product = (np.ones((_LARGE, _LARGE), number_type) for _ in range(3))
 
     def multiply() -> float:
         start = time.perf_counter()

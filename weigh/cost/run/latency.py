@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from weigh.cost.compute import generates, prompt_pass, source_of
+from weigh.cost.run import measured
 from weigh.cost.run.load import Group, Load, decode_loads, groups, prefill_loads
 from weigh.cost.run.step import compute_s, memory_s, part_s, seconds
 from weigh.engines.rates import Curve, Rates, Spread, rates
@@ -44,7 +45,12 @@ def latency(job: Job, engine: Engine, holdings: Iterable[Holding], reached: Rate
     Ignores: waiting for other requests, sampling on the host, communication between devices (`split.py`).
     Off by: as far as the ends say; docs/speed.md gives the errors on rows that were not fitted.
     """
-    return latency_of(job, grouped(job.model, holdings), reached or rates(engine.id, job.device))
+    found = latency_of(job, grouped(job.model, holdings), reached or rates(engine.id, job.device))
+    own = None if reached is not None else measured.figures(job, engine)
+    if own is None:
+        return found
+    tpot = own.get("decode")
+    return replace(found, ttft=own["prefill"], tpot=tpot, tokens_per_second=_rate(tpot, job.workload.batch))
 
 
 def grouped(model: Model, holdings: Iterable[Holding]) -> tuple[Group, ...]:
@@ -58,7 +64,7 @@ def _grouped(model: Model, holdings: tuple[Holding, ...]) -> tuple[Group, ...]:
 
 
 def latency_of(job: Job, gathered: Sequence[Group], reached: Rates | None) -> Latency:
-    """The same of parts that are grouped already."""
+    """The same of parts that are grouped already, by the roofline alone."""
     bounds = {"prefill": "unknown"} | ({"decode": "unknown"} if generates(job.model) else {})
     if reached is None:
         return Latency(None, None, None, bounds)

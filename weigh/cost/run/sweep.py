@@ -17,6 +17,7 @@ from weigh.cost.compute import generates, prompt_pass, source_of
 from weigh.cost.loading import Loaded
 from weigh.cost.memory import memory, spread
 from weigh.cost.money import dollars_per_million
+from weigh.cost.run import measured
 from weigh.cost.run.latency import grouped
 from weigh.cost.run.load import Group, decode_loads, prefill_loads
 from weigh.cost.run.several import line_of
@@ -155,6 +156,9 @@ def _times(
 ) -> tuple[Callable[[], Number], Callable[[], Number]]:
     """Seconds to the first token and of a token, for each batch, on one device or over several."""
     if site.split.devices == 1:
+        own = measured.figures(replace(job, workload=replace(job.workload, batch=batches)), engine)  # type: ignore[arg-type]
+        if own is not None:
+            return lambda: own["prefill"].value, lambda: own["decode"].value
         return lambda: first_token_s(job, gathered, reached, batches), lambda: token_s(job, gathered, reached, batches)
     found = line_of(job, engine, gathered, site.split, reached)
     if found is None:

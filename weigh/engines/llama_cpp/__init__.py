@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from weigh import parts
 from weigh.codecs import by_id
+from weigh.engines.llama_cpp.amounts import Cache, decode_amounts, prompt_amounts
 from weigh.engines.llama_cpp.buffers import (
     Settings,
     compute_buffer_bytes,
@@ -105,6 +106,7 @@ def settings(job: Job) -> Settings:
         sequences=work.batch,
         key_codec=work.state_codec,
         value_codec=work.state_codec,
+        flash=work.flash,
         threads=int(job.device.cores.value) if job.device.cores else 2,
     )
 
@@ -310,6 +312,19 @@ def overhead(job: Job) -> Figure:
     return Figure(whole(value), whole(low), whole(high), "B", "derived", why)
 
 
+def amounts(job: Job) -> Mapping[str, Mapping[str, float]]:
+    """Work of the prompts, and of the mean token of the output."""
+    work = job.workload
+    built = decoder(job)
+    window = next((entry.window for entry in states(job.model) if entry.window is not None), None)
+    cache = Cache(work.state_codec, work.flash, window)
+    past = work.prompt + work.output // 2
+    return {
+        "prefill": prompt_amounts(built, job.tensors, cache, work.prompt, batch=work.batch),
+        "decode": decode_amounts(built, job.tensors, cache, past, work.batch),
+    }
+
+
 def merges(model: Model) -> int | None:
     """Merges of a byte-pair vocabulary: 0 for the kinds that have none, None where the file does not tell."""
     metadata = model.inventory.metadata
@@ -341,4 +356,5 @@ LLAMA_CPP = Engine(
     ),
     own_cache=own_cache,
     cannot_read=cannot_read,
+    amounts=amounts,
 )
