@@ -1,7 +1,7 @@
 """Fit what an engine reaches of a device's stated rates, per class of device, from measured rows.
 
 `python -m benchmarks.fit_curves --data FOLDER [--configs FOLDER]` reads the tables of measured speeds in FOLDER (see
-curve_rows.py and server_rows.py), fits, prints, and writes `weigh/engines/curves/<engine>.toml`; entries that it does
+curve_rows.py), fits, prints, and writes `weigh/engines/curves/<engine>.toml`; entries that it does
 not fit stay as they are. Models that are not in the catalogue are read from configurations in the second folder.
 
 The formula is that of `cost/run/step.py`. Of each class the fit knows the share of the bandwidth by number type, the

@@ -193,7 +193,9 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     rows = []
     with tempfile.TemporaryDirectory() as temporary:
-        for label, gguf, settings in jobs(arguments, arguments.zeros or Path(temporary)):
+        folder = arguments.zeros or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for label, gguf, settings in jobs(arguments, folder):
             for chosen in possible(gguf, settings):
                 key = f"{label} {json.dumps(chosen)}"
                 calm = key in kept and kept[key]["others"] <= running.CALM

@@ -386,7 +386,7 @@ def validate(search: str | None, every: bool, chart: str | None, json: bool, csv
 )
 @click.option("--device-name", "name", help="Name of the device in that file.")
 @click.option("--quick", is_flag=True, help="A few seconds, to see what is measured; nothing is kept for `this`.")
-@click.option("--thorough", is_flag=True, help="Every codec, in two processes each: some minutes.")
+@click.option("--thorough", is_flag=True, help="Each codec in two processes, which differ.")
 @output_options(rows=False)
 def bench(output: str | None, name: str | None, quick: bool, thorough: bool, json: bool, html: str | None) -> None:
     """Measure this machine in a minute or two and keep the profile, which `--on this` then uses."""

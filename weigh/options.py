@@ -223,7 +223,7 @@ def training_options(function: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--framework", metavar="NAME", help="pytorch, compiled or megatron.  [default: by the layout]"),
         *tuning_options(),
-        click.option("--emit", metavar="LAUNCHER", help="Write it as files for a training framework: torchrun."),
+        click.option("--emit", metavar="LAUNCHER", help="Files for a training framework: torchrun, accelerate."),
         click.option("-o", "--out", type=click.Path(), metavar="FOLDER", help="Where --emit writes."),
         click.option("--run", "start", is_flag=True, help="Start it on this machine, and measure it."),
         click.option("--steps", type=click.IntRange(1), help="Steps to run.  [default: of --tokens; 8 for --run]"),

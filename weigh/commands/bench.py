@@ -44,8 +44,8 @@ def run(
     """Measure memory, products, disk and, where it is installed, llama.cpp; keep the profile.
 
     `output` is a device file to write as well, `name` the device's name in it. `quick` measures tiny models for a
-    look at what would be measured: it is no profile and is not kept. `thorough` measures every codec, in two
-    processes, which takes some minutes.
+    look at what would be measured: it is no profile and is not kept. `thorough` measures each codec in two
+    processes instead of one, since one may be a fifth slower than the next.
     Errors: WeighError DEVICE-NAME (exit code 2) for a file that no device can be called after, those of `profile.save`,
     `disk.measure` and `speed.measure`.
     """
@@ -131,7 +131,7 @@ def _engine(
     if running.installed() is None:
         missing = f"{ENGINE} is not installed, so its rates are not measured: {running.INSTALL}"
         return device, None, [missing]
-    codecs = speed.QUICK if quick else speed.CODECS if thorough else speed.USUAL
+    codecs = speed.QUICK if quick else speed.CODECS
     found = speed.measure(threads, cache_bytes(), codecs, quick=quick, twice=thorough, tell=tell)
     kept = Measured(
         engine=ENGINE,

@@ -14,11 +14,12 @@ from typing import Any
 
 from weigh.cost.train.layout import Layout, Training, microbatches
 from weigh.cost.train.optimizers import Optimizer, Precision
+from weigh.launchers.accelerate import ACCELERATE
 from weigh.launchers.launcher import STEPS, Launcher, Setup
 from weigh.launchers.torchrun import TORCHRUN
 from weigh.types import Cluster, Model, WeighError
 
-LAUNCHERS: tuple[Launcher, ...] = (TORCHRUN,)
+LAUNCHERS: tuple[Launcher, ...] = (TORCHRUN, ACCELERATE)
 PLAN = "plan.json"
 """The file that is written last, and says what the others are for."""
 

@@ -27,8 +27,6 @@ CODECS = (
     "iq4_xs",
 )  # fmt: skip
 """The most used first."""
-USUAL = CODECS[:8]
-"""What most files hold."""
 QUICK = ("q4_k", "q6_k", "q8_0", "f16")
 
 _BEYOND = 2
